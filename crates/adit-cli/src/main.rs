@@ -1,0 +1,4 @@
+//! The command `adit`.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! adit's one door to the operating system: sockets, their options, datagrams and descriptors.

@@ -1,0 +1,14 @@
+//! adit without sockets: bytes to bytes and state to state, no clock, no task, no randomness.
+//!
+//! Everything here is a pure function of its arguments, so that every split point of a stream, every
+//! hostile byte and every order of events can be tested without a network. The crate `adit` awaits
+//! and spawns on top of it; `adit-net` names the operating system.
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod code;
+pub mod codec;
+pub mod endpoint;
+pub mod error;
+pub mod limits;
+pub mod race;

@@ -1,0 +1,132 @@
+//! Limits: what a server spends on its peers, each with a unit, a default and a reason.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// A bound that is on unless `Off` is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a bound is there or it is not")]
+pub enum Limit<T> {
+    /// This much and no more.
+    At(T),
+    /// No bound.
+    Off,
+}
+
+impl<T: Copy> Limit<T> {
+    /// The bound as an option.
+    pub fn at(self) -> Option<T> {
+        match self {
+            Self::At(value) => Some(value),
+            Self::Off => None,
+        }
+    }
+}
+
+/// What to do with a message longer than [`Limits::message_bytes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overlong {
+    /// End the conversation with `too-big`.
+    Close,
+    /// Send this message, then end the conversation with `too-big`.
+    Answer(Bytes),
+    /// Pass over the message and go on; close if the codec has no way to.
+    Skip,
+}
+
+/// What a server spends on its peers. Everything is on by default.
+///
+/// ```
+/// use adit_proto::limits::{Limit, Limits};
+/// use std::time::Duration;
+/// let limits = Limits {
+///     idle: Limit::At(Duration::from_secs(20)),
+///     conversations: Limit::Off, // as far as file descriptors reach
+///     ..Limits::default()
+/// };
+/// assert_eq!(limits.in_flight, 32);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "plain settings, built with ..Limits::default()"
+)]
+pub struct Limits {
+    /// Connections at once, over all threads; 10,000. Newcomers wait in the kernel's queue. Never
+    /// above the descriptor limit less a reserve of a quarter, 64 at most.
+    pub conversations: Limit<usize>,
+    /// Longest message from a peer, framing not counted; 1 MiB.
+    pub message_bytes: usize,
+    /// Longest message a handler may send at once; 1 MiB. Larger answers belong in a stream.
+    pub reply_bytes: usize,
+    /// Unsent bytes of a conversation above which it is not read any more; 256 KiB.
+    pub unsent_bytes: usize,
+    /// Asynchronous answers at work per conversation before reading stops; 32, up to where polling
+    /// them all is fastest.
+    pub in_flight: usize,
+    /// Messages from outside (a room, a sender) that wait for one conversation; 64.
+    pub inbox: usize,
+    /// Time for the first byte of the first message; off, idle watches.
+    pub first_message: Limit<Duration>,
+    /// Time from the first byte of a message to its last; 30 s.
+    pub message: Limit<Duration>,
+    /// Time without a byte in either direction; 300 s. Does not run while the server owes answers.
+    pub idle: Limit<Duration>,
+    /// Time during which the peer takes nothing of what it is owed; 30 s. On TCP the kernel watches
+    /// with it too (`TCP_USER_TIMEOUT`, RFC 5482) and probes a silent peer.
+    pub stall: Limit<Duration>,
+    /// Time of a conversation as a whole; off.
+    pub max_time: Limit<Duration>,
+    /// Time a closing connection may stay silent before it is closed for good; 2 s.
+    pub linger_idle: Duration,
+    /// Time the close of a connection may take; 10 s.
+    pub linger: Duration,
+    /// Bytes read and thrown away while closing; 1 MiB.
+    pub linger_bytes: usize,
+    /// Datagram peers remembered per thread; 65,536. The one heard longest ago makes room.
+    pub datagram_peers: usize,
+    /// How long a datagram peer is remembered after its only datagram; 10 s.
+    pub datagram_peer_new: Duration,
+    /// How long a datagram peer is remembered after its latest datagram; 60 s.
+    pub datagram_peer: Duration,
+    /// Bytes answered per byte received from a datagram peer that is not on loopback; 3. The sender's
+    /// address is a claim: without the bound a server floods whoever is named in it.
+    pub amplification: Limit<u32>,
+    /// Threads for `blocking` handlers, over all I/O threads; 64.
+    pub blocking_threads: usize,
+    /// What happens to a message longer than `message_bytes`.
+    pub overlong: Overlong,
+    /// A handler that keeps its thread for longer is reported; 10 ms. `Off` saves two clock readings
+    /// per batch of messages.
+    pub watchdog: Limit<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            conversations: Limit::At(10_000),
+            message_bytes: 1 << 20,
+            reply_bytes: 1 << 20,
+            unsent_bytes: 256 << 10,
+            in_flight: 32,
+            inbox: 64,
+            first_message: Limit::Off,
+            message: Limit::At(Duration::from_secs(30)),
+            idle: Limit::At(Duration::from_secs(300)),
+            stall: Limit::At(Duration::from_secs(30)),
+            max_time: Limit::Off,
+            linger_idle: Duration::from_secs(2),
+            linger: Duration::from_secs(10),
+            linger_bytes: 1 << 20,
+            datagram_peers: 65_536,
+            datagram_peer_new: Duration::from_secs(10),
+            datagram_peer: Duration::from_secs(60),
+            amplification: Limit::At(3),
+            blocking_threads: 64,
+            overlong: Overlong::Close,
+            watchdog: Limit::At(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The toolkit for client/server applications over sockets.
+#![forbid(unsafe_code)]
