@@ -1,1 +1,17 @@
 //! adit's one door to the operating system: sockets, their options, datagrams and descriptors.
+//!
+//! Everything is nonblocking and closed on exec. Nothing here decides: what an error means for a
+//! server, when to retry and what to tell whom is the business of the crate `adit`. Linux only.
+
+pub mod accept;
+pub mod connect;
+pub mod datagram;
+pub mod descriptors;
+pub mod listen;
+pub mod owner;
+pub mod stdio;
+pub mod stream;
+mod sys;
+pub mod unix;
+
+pub use sys::random_u64;

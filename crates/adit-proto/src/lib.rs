@@ -5,10 +5,15 @@
 //! and spawns on top of it; `adit-net` names the operating system.
 #![forbid(unsafe_code)]
 
+pub mod address;
+pub mod amplification;
 pub mod backoff;
 pub mod code;
 pub mod codec;
 pub mod endpoint;
 pub mod error;
+pub mod escape;
+pub mod event;
+pub mod json;
 pub mod limits;
 pub mod race;

@@ -1,2 +1,78 @@
 //! The toolkit for client/server applications over sockets.
+//!
+//! A server is a handler and the addresses it listens on. The handler is written once and serves TCP,
+//! UDP and Unix sockets alike:
+//!
+//! ```no_run
+//! use adit::prelude::*;
+//!
+//! fn main() -> adit::Result {
+//!     let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
+//!     Server::new(upper)
+//!         .listen("tcp://127.0.0.1:7000", Lines::new())
+//!         .listen_datagrams("udp://127.0.0.1:7000")
+//!         .run()
+//! }
+//! ```
+//!
+//! What is bounded is bounded by default ([`Limits`]), a peer's fault ends one conversation and never
+//! the server, and the library neither logs nor prints: it tells [`Observer`]s what happens.
 #![forbid(unsafe_code)]
+
+mod accept;
+mod answers;
+mod buffers;
+mod conn;
+mod context;
+mod conversation;
+mod datagrams;
+mod drain;
+mod handler;
+mod linger;
+mod listen;
+mod listening;
+mod observe;
+mod peer;
+mod room;
+mod running;
+mod server;
+mod service;
+mod stream;
+pub mod testing;
+mod transport;
+mod worker;
+
+pub use adit_proto::address::{Address, AddressError};
+pub use adit_proto::code::Code;
+pub use adit_proto::codec::{self, BoxError, Codec};
+pub use adit_proto::endpoint::{self, Endpoint};
+use adit_proto::error::code_of;
+pub use adit_proto::error::{Blame, Error};
+pub use adit_proto::event::{self, Event, What};
+pub use adit_proto::limits::{Limit, Limits, Overlong};
+pub use bytes::Bytes;
+
+pub use conn::{Conn, ReadHalf, WriteHalf};
+pub use drain::Report;
+pub use handler::{Answer, Handler, Open, Opened, Out, Refuse, Service};
+pub use listen::{ReadyListener, ToAddress};
+pub use listening::{Kind, Messages};
+pub use observe::Observer;
+pub use peer::{Closed, Peer, Sender, TrySendError};
+pub use room::{Room, Seat};
+pub use running::{Running, Stats};
+pub use server::Server;
+pub use service::{Each, OnThread, PerThread, blocking, each, fast, per_thread, task};
+pub use stream::{Stream, stream};
+
+/// What fallible functions of this crate return; `main` can return it too.
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// What most programs need: `use adit::prelude::*;`.
+pub mod prelude {
+    pub use crate::codec::{Delimited, Fixed, Length32, Lines, Raw, Whole};
+    pub use crate::{
+        Answer, Bytes, Closed, Conn, Handler, Limit, Limits, Out, Peer, Refuse, Room, Seat, Server,
+        blocking, each, fast, per_thread, stream, task,
+    };
+}

@@ -34,7 +34,7 @@ pub struct Frame {
 
 /// How the rest of a message that is too long can be passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "a length is known or it is not")]
 pub enum Skip {
     /// Its length is known: drop this many bytes, counted from the start of the buffer.
     Bytes(u64),

@@ -1,0 +1,194 @@
+//! Connecting stream sockets.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use crate::stream::Options;
+use crate::sys::{Switch, switch_on};
+use crate::unix::UnixName;
+
+/// From where to connect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "plain settings, built with ..Default::default()"
+)]
+pub struct Source {
+    /// Our address; the kernel chooses when there is none.
+    pub address: Option<IpAddr>,
+    /// Our port; the kernel chooses when there is none.
+    pub port: Option<u16>,
+}
+
+impl Source {
+    /// The address to bind for a peer, if anything is asked for.
+    pub fn bind_address(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        if self.address.is_none() && self.port.is_none() {
+            return None;
+        }
+        let any: IpAddr = match peer {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        Some(SocketAddr::new(
+            self.address.unwrap_or(any),
+            self.port.unwrap_or(0),
+        ))
+    }
+}
+
+/// The connection turned out to be with itself: on a port of the dynamic range that nobody listens
+/// on, the kernel may choose the very same port as ours (RFC 9293, section 3.5, simultaneous open).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SelfConnect;
+
+impl fmt::Display for SelfConnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the connection is with itself: nothing listens there")
+    }
+}
+
+impl std::error::Error for SelfConnect {}
+
+/// Connects to one address.
+///
+/// # Errors
+/// As connect(2); [`SelfConnect`] inside an error of kind `ConnectionRefused`.
+///
+/// # Cancel safety
+/// A dropped call closes the socket.
+pub async fn tcp(peer: SocketAddr, source: Source, options: &Options) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    options.apply(&socket)?;
+    if let Some(address) = source.bind_address(peer) {
+        if address.port() == 0 {
+            // The port is chosen at connect, when the kernel knows the peer: ports that are busy
+            // with other peers can then be used (ip(7)).
+            choose_port_at_connect(&socket)?;
+        } else {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&address.into())?;
+    }
+    let stream = TcpSocket::from_std_stream(socket.into())
+        .connect(peer)
+        .await?;
+    if stream.local_addr().is_ok_and(|local| local == peer) {
+        // Closed by a reset, else the port stays busy with a connection to itself.
+        crate::stream::reset_on_close(&stream)?;
+        return Err(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            SelfConnect,
+        ));
+    }
+    Ok(stream)
+}
+
+fn choose_port_at_connect(socket: &Socket) -> io::Result<()> {
+    match switch_on(socket, Switch::BindAddressNoPort) {
+        // Older kernels choose the port at bind.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOPROTOOPT) => Ok(()),
+        result => result,
+    }
+}
+
+/// Connects to a Unix stream socket.
+///
+/// # Errors
+/// As connect(2): "not found" without such a file, "refused" if nobody listens.
+///
+/// # Cancel safety
+/// A dropped call closes the socket.
+pub async fn unix(name: &UnixName) -> io::Result<UnixStream> {
+    let socket = std::os::unix::net::UnixStream::connect_addr(&name.to_std()?)?;
+    socket.set_nonblocking(true)?;
+    UnixStream::from_std(socket)
+}
+
+/// Process, user and group at the other end of a Unix socket, as they were when it connected
+/// (unix(7), `SO_PEERCRED`).
+///
+/// # Errors
+/// The socket is no Unix socket.
+pub fn peer_credentials(socket: &UnixStream) -> io::Result<(i32, u32, u32)> {
+    let credentials = sockopt::socket_peercred(socket)?;
+    Ok((
+        credentials.pid.as_raw_nonzero().get(),
+        credentials.uid.as_raw(),
+        credentials.gid.as_raw(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SelfConnect, Source, tcp};
+    use crate::stream::Options;
+    use std::io::ErrorKind;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn the_source_address_is_the_one_asked_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let source = Source {
+            address: Some(IpAddr::from([127, 0, 0, 5])),
+            port: None,
+        };
+        let stream = block_on(tcp(
+            listener.local_addr().unwrap(),
+            source,
+            &Options::default(),
+        ))
+        .unwrap();
+        assert_eq!(
+            stream.local_addr().unwrap().ip(),
+            IpAddr::from([127, 0, 0, 5])
+        );
+    }
+
+    #[test]
+    fn a_connection_with_itself_is_refused_by_name() {
+        // A free port, taken as source and as peer: the simultaneous open made certain.
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let source = Source {
+            address: Some(free.ip()),
+            port: Some(free.port()),
+        };
+        let error = block_on(tcp(free, source, &Options::default())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        assert!(
+            error
+                .get_ref()
+                .is_some_and(|inner| inner.is::<SelfConnect>())
+        );
+    }
+
+    #[test]
+    fn nobody_there_is_refused() {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, free.port()));
+        let error = block_on(tcp(peer, Source::default(), &Options::default())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+}

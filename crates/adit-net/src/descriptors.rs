@@ -1,0 +1,86 @@
+//! File descriptors: how many there may be, and handing a line of text to one of them.
+
+use std::io::{self, Write};
+use std::os::fd::RawFd;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The limit on open file descriptors of this process (getrlimit(2), `RLIMIT_NOFILE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DescriptorLimit {
+    /// What the kernel enforces.
+    pub soft: u64,
+    /// How far the soft limit may be raised.
+    pub hard: u64,
+}
+
+/// The limit in force.
+///
+/// # Errors
+/// None in practice; kept for systems that refuse to tell.
+pub fn limit() -> io::Result<DescriptorLimit> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    Ok(DescriptorLimit {
+        soft: current.unwrap_or(u64::MAX),
+        hard: maximum.unwrap_or(u64::MAX),
+    })
+}
+
+/// Raises the soft limit to the hard one; gives the limit as it was before.
+///
+/// # Errors
+/// The system refuses, as a sandbox may.
+pub fn raise_limit() -> io::Result<DescriptorLimit> {
+    let before = limit()?;
+    if before.soft < before.hard {
+        let hard = Some(before.hard);
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: hard,
+                maximum: hard,
+            },
+        )?;
+    }
+    Ok(before)
+}
+
+/// Writes `text` to an inherited descriptor and closes it: the word that a program is ready.
+///
+/// # Errors
+/// The descriptor is one of the standard three, is not open, or cannot be written.
+pub fn tell_and_close(descriptor: RawFd, text: &[u8]) -> io::Result<()> {
+    let mut file = crate::sys::take_descriptor(descriptor)?;
+    file.write_all(text)
+}
+
+/// Keeps a descriptor that was inherited open from reaching the children of this process.
+///
+/// # Errors
+/// The descriptor is not open.
+pub fn check_inherited(descriptor: RawFd) -> io::Result<()> {
+    crate::sys::close_on_exec(descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{limit, raise_limit, tell_and_close};
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let before = raise_limit().unwrap();
+        let after = limit().unwrap();
+        assert_eq!(after.soft, before.hard);
+    }
+
+    #[test]
+    fn the_standard_three_and_closed_descriptors_are_refused() {
+        for descriptor in [-1, 0, 1, 2, 1_000_000] {
+            assert!(
+                tell_and_close(descriptor, b"ready\n").is_err(),
+                "descriptor {descriptor}"
+            );
+        }
+    }
+}

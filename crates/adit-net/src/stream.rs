@@ -1,0 +1,217 @@
+//! Options and state of a connected stream socket.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use socket2::{SockRef, TcpKeepalive};
+
+pub use crate::sys::TcpInfo;
+
+/// Bytes the kernel takes beyond what it has sent already (tcp(7), `TCP_NOTSENT_LOWAT`): more would
+/// only be memory.
+const NOT_SENT_LOWAT: u32 = 128 << 10;
+
+/// Sets what every TCP connection of adit has: no waiting for small writes to be joined, and a bound
+/// on how long a dead peer goes unnoticed.
+///
+/// Keepalive does not run while data is unacknowledged, and the user timeout (RFC 5482) does not run
+/// while there is none; so both are set together. While the user timeout is set it also decides when
+/// keepalive gives up. With an idle time of half the limit and an interval of a sixth, a peer that is
+/// gone is found within the limit and 1.5 s, whether the connection is idle, has data on the way, or
+/// faces a closed window.
+///
+/// # Errors
+/// The socket is no TCP socket, or already reset.
+pub fn configure(socket: &impl AsFd, dead_peer: Option<Duration>) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(socket, true)?;
+    let socket = SockRef::from(socket);
+    socket.set_tcp_notsent_lowat(NOT_SENT_LOWAT)?;
+    if let Some(limit) = dead_peer {
+        // Keepalive times are whole seconds to the kernel.
+        let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
+        let keepalive = TcpKeepalive::new()
+            .with_time(seconds(limit / 2))
+            .with_interval(seconds(limit / 6))
+            .with_retries(3);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.set_tcp_user_timeout(Some(limit))?;
+    }
+    Ok(())
+}
+
+/// Ends our direction (shutdown(2), `SHUT_WR`): the peer reads an end of stream.
+///
+/// # Errors
+/// The connection is already broken.
+pub fn finish(socket: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)
+}
+
+/// Makes the coming close a reset (socket(7), `SO_LINGER` with 0): the peer learns that this was no
+/// clean end, and what it has not read yet is gone.
+///
+/// # Errors
+/// The socket is not open.
+pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_socket_linger(socket, Some(Duration::ZERO))?)
+}
+
+/// Bytes written that the peer's system has not acknowledged (`SIOCOUTQ`, tcp(7) and unix(7); on a
+/// Unix socket: that the peer has not read).
+///
+/// # Errors
+/// The socket is not open or does not tell.
+pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
+    crate::sys::outgoing_queue(socket.as_fd())
+}
+
+/// Bytes received that nobody has read yet (`FIONREAD`). On a datagram socket: length of the next
+/// datagram.
+///
+/// # Errors
+/// The socket is not open.
+pub fn unread(socket: &impl AsFd) -> io::Result<usize> {
+    let bytes = rustix::io::ioctl_fionread(socket)?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// The kernel's view of a TCP connection (tcp(7), `TCP_INFO`).
+///
+/// # Errors
+/// The socket is no TCP socket.
+pub fn tcp_info(socket: &impl AsFd) -> io::Result<TcpInfo> {
+    crate::sys::tcp_info(socket.as_fd())
+}
+
+/// The error the kernel keeps for the socket, which reading it removes (socket(7), `SO_ERROR`).
+///
+/// # Errors
+/// The socket is not open.
+pub fn take_error(socket: &impl AsFd) -> io::Result<Option<io::Error>> {
+    match sockopt::socket_error(socket)? {
+        Ok(()) => Ok(None),
+        Err(error) => Ok(Some(error.into())),
+    }
+}
+
+/// Options an address may carry; what is not set stays as the system has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "plain settings, built with ..Default::default()"
+)]
+pub struct Options {
+    /// Send buffer in bytes (socket(7), `SO_SNDBUF`; the kernel doubles it).
+    pub send_buffer: Option<usize>,
+    /// Receive buffer in bytes (socket(7), `SO_RCVBUF`; the kernel doubles it).
+    pub receive_buffer: Option<usize>,
+    /// Hops a packet may make (ip(7), `IP_TTL`).
+    pub ttl: Option<u32>,
+    /// Type of service (ip(7), `IP_TOS`).
+    pub tos: Option<u8>,
+    /// May datagrams be broadcast (socket(7), `SO_BROADCAST`)?
+    pub broadcast: bool,
+}
+
+impl Options {
+    /// Sets the options on a socket, before it is connected or bound.
+    ///
+    /// # Errors
+    /// An option does not fit the socket or is out of range.
+    pub fn apply(&self, socket: &impl AsFd) -> io::Result<()> {
+        let socket = SockRef::from(socket);
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(hops) = self.ttl {
+            socket.set_ttl_v4(hops)?;
+        }
+        if let Some(tos) = self.tos {
+            socket.set_tos_v4(u32::from(tos))?;
+        }
+        if self.broadcast {
+            socket.set_broadcast(true)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{configure, finish, reset_on_close, tcp_info, unacknowledged, unread};
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn unread_bytes_are_counted_on_the_receiving_side() {
+        let (mut client, server) = pair();
+        client.write_all(&[7; 1000]).unwrap();
+        while unread(&server).unwrap() < 1000 {
+            std::thread::yield_now();
+        }
+        assert_eq!(unread(&server).unwrap(), 1000);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_leaves_bytes_unacknowledged() {
+        let (client, _server) = pair();
+        client.set_nonblocking(true).unwrap();
+        while (&client).write(&[0; 65536]).is_ok() {}
+        assert!(unacknowledged(&client).unwrap() > 0);
+    }
+
+    #[test]
+    fn a_finished_direction_leaves_the_other_one_open() {
+        let (client, mut server) = pair();
+        finish(&client).unwrap();
+        assert_eq!(server.read(&mut [0; 9]).unwrap(), 0);
+        server.write_all(b"late").unwrap();
+        let mut answer = [0; 4];
+        (&client).read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"late");
+    }
+
+    #[test]
+    fn a_reset_is_seen_as_one() {
+        let (client, mut server) = pair();
+        reset_on_close(&client).unwrap();
+        drop(client);
+        assert_eq!(
+            server.read(&mut [0; 9]).unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
+    }
+
+    #[test]
+    fn both_watches_for_dead_peers_are_set_together() {
+        let (client, _server) = pair();
+        configure(&client, Some(Duration::from_secs(30))).unwrap();
+        let socket = socket2::SockRef::from(&client);
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(15)
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(5)
+        );
+        assert!(client.nodelay().unwrap());
+        assert!(tcp_info(&client).unwrap().established);
+    }
+}

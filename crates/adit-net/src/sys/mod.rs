@@ -1,0 +1,190 @@
+//! The system calls that no safe wrapper offers. The only place with `unsafe` in adit.
+#![expect(
+    unsafe_code,
+    reason = "raw descriptors, ioctl and message headers have no safe face"
+)]
+
+mod messages;
+
+pub(crate) use messages::{HEADERS, Headers, Outgoing, receive, receive_error, send, send_many};
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use tokio::io::unix::AsyncFd;
+
+/// 64 random bits from the kernel (getrandom(2)).
+///
+/// # Errors
+/// The kernel's source is not there, as in a broken sandbox.
+pub fn random_u64() -> io::Result<u64> {
+    let mut bytes = [0_u8; 8];
+    // SAFETY: the pointer and the length are those of `bytes`, which lives through the call.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(got) == Ok(bytes.len()) {
+        Ok(u64::from_ne_bytes(bytes))
+    } else {
+        // 8 bytes are never cut short (getrandom(2), "Notes").
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Has a runtime watch a descriptor.
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` always gives the same open descriptor, closes it only when dropped, and
+    // `AsyncFd` drops it only after it has stopped watching.
+    Ok(unsafe { AsyncFd::register(descriptor) }?)
+}
+
+/// Takes over a descriptor that this process inherited.
+pub(crate) fn take_descriptor(descriptor: RawFd) -> io::Result<File> {
+    if descriptor <= libc::STDERR_FILENO {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "standard input, output and error are taken",
+        ));
+    }
+    close_on_exec(descriptor)?;
+    // SAFETY: the descriptor is open (fcntl just said so). It was named by whoever started this
+    // process, for us to own; adit opens no file that its user could name by number.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
+
+/// Sets the close-on-exec flag; fails if the descriptor is not open.
+pub(crate) fn close_on_exec(descriptor: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD takes an integer and touches no memory; a bad descriptor is an error.
+    match unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes sent and not acknowledged.
+pub(crate) fn outgoing_queue(socket: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (the number of TIOCOUTQ, tcp(7)) writes one int, which `bytes` is.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(usize::try_from(bytes).unwrap_or(0)),
+    }
+}
+
+/// What the kernel knows of a TCP connection. Times in microseconds or milliseconds as named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpInfo {
+    /// Both ends are open.
+    pub established: bool,
+    /// Smoothed round trip time.
+    pub rtt_us: u32,
+    /// Its mean deviation.
+    pub rtt_variation_us: u32,
+    /// Segments sent again since the connection began.
+    pub retransmits: u32,
+    /// Segments sent and not acknowledged.
+    pub unacknowledged_segments: u32,
+    /// Time since the last acknowledgement came.
+    pub last_ack_ms: u32,
+    /// Congestion window in segments.
+    pub congestion_window: u32,
+}
+
+/// Reads `TCP_INFO`.
+pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes into `info`, which has that many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: tcp_info is integers only, and every byte is zero or written by the kernel.
+    let info = unsafe { info.assume_init() };
+    Ok(TcpInfo {
+        established: info.tcpi_state == 1,
+        rtt_us: info.tcpi_rtt,
+        rtt_variation_us: info.tcpi_rttvar,
+        retransmits: info.tcpi_total_retrans,
+        unacknowledged_segments: info.tcpi_unacked,
+        last_ack_ms: info.tcpi_last_ack_recv,
+        congestion_window: info.tcpi_snd_cwnd,
+    })
+}
+
+/// Datagrams dropped because the receive queue was full (`SO_MEMINFO`, field `SK_MEMINFO_DROPS`).
+pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    /// `sock_diag(7)`: the ninth of the u32 fields.
+    const SK_MEMINFO_DROPS: usize = 8;
+    let mut fields = [0_u32; 16];
+    let mut length = libc::socklen_t::try_from(size_of_val(&fields)).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes into `fields`, which has that many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            fields.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    fields
+        .get(SK_MEMINFO_DROPS)
+        .copied()
+        .ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// An option of a socket that is switched on or off.
+#[derive(Clone, Copy)]
+pub(crate) enum Switch {
+    /// Leaves the choice of the port to connect (ip(7), `IP_BIND_ADDRESS_NO_PORT`).
+    BindAddressNoPort,
+    /// Tells where an IPv4 datagram came to (ip(7), `IP_PKTINFO`).
+    PacketInfo4,
+    /// The same over IPv6 (ipv6(7), `IPV6_RECVPKTINFO`).
+    PacketInfo6,
+    /// Queues ICMP errors (ip(7), `IP_RECVERR`).
+    Errors4,
+    /// The same over IPv6 (ipv6(7), `IPV6_RECVERR`).
+    Errors6,
+}
+
+/// Switches an option on.
+pub(crate) fn switch_on(socket: &impl AsRawFd, switch: Switch) -> io::Result<()> {
+    let (level, option) = match switch {
+        Switch::BindAddressNoPort => (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+        Switch::PacketInfo4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        Switch::PacketInfo6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        Switch::Errors4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        Switch::Errors6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+    // SAFETY: the kernel reads one int, which `on` is.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

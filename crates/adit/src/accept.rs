@@ -1,0 +1,218 @@
+//! The welcome socket: lets clients in, one connection socket each.
+//!
+//! Every I/O thread accepts from the same listening socket and gives a connection away when it is
+//! clearly busier than another thread. A permit is taken first, then a connection: at the limit
+//! newcomers wait in the kernel's queue, where they cost nothing.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use adit_net::accept::{AcceptError, Accepted, Listener, classify};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
+
+use crate::Code;
+use crate::Endpoint;
+use crate::event::{Action, What};
+use crate::listen;
+use crate::worker::{Arrival, Mail, Order, Welcome, Worker};
+
+/// Connections taken before other work of the thread has its turn.
+const BURST: usize = 16;
+/// First and longest pause of a listener when descriptors or memory have run out.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// Shortest time between two events about a shortage.
+const TELL_EVERY: Duration = Duration::from_secs(6);
+
+/// Welcomes clients on one thread until the order to drain, then takes what is queued and returns.
+/// The listening socket closes when the last thread has dropped it.
+#[doc(alias = "welcomeSocket")]
+pub(crate) async fn accept(
+    listener: Listener,
+    index: usize,
+    welcome: Rc<dyn Welcome>,
+    worker: Rc<Worker>,
+) -> io::Result<()> {
+    let local = listen::endpoint_of(&listener);
+    let listener = listener.watch()?;
+    let mut orders = worker.orders();
+    let door = Door {
+        index,
+        local,
+        welcome,
+        worker,
+        pause: Cell::new(PAUSE),
+        told: Told::default(),
+    };
+    while *orders.borrow_and_update() == Order::Serve {
+        let mut ready = tokio::select! {
+            biased;
+            _ = orders.changed() => continue,
+            ready = listener.readable() => ready?,
+        };
+        for _ in 0..BURST {
+            let permit = door.permit().await;
+            match ready.accept().transpose() {
+                Some(accepted) => door.take(accepted, permit).await?,
+                None => break,
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+    loop {
+        let permit = door.permit().await;
+        match listener.accept().transpose() {
+            Some(accepted) => door.take(accepted, permit).await?,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// What has to be known to let a client in.
+struct Door {
+    index: usize,
+    local: Endpoint,
+    welcome: Rc<dyn Welcome>,
+    worker: Rc<Worker>,
+    pause: Cell<Duration>,
+    told: Told,
+}
+
+/// What observers were told already.
+#[derive(Default)]
+struct Told {
+    full: Cell<bool>,
+    shortage: Cell<Option<Instant>>,
+}
+
+impl Door {
+    /// Takes the connection in, or deals with the error that accept gave instead.
+    async fn take(
+        &self,
+        accepted: io::Result<Accepted>,
+        permit: OwnedSemaphorePermit,
+    ) -> io::Result<()> {
+        let error = match accepted {
+            Ok(accepted) => {
+                self.pause.set(PAUSE);
+                self.place(accepted, permit);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        drop(permit);
+        match classify(&error) {
+            AcceptError::Retry => {}
+            AcceptError::ThatConnection => self.tell(Code::Reset, &error, false),
+            AcceptError::OutOfDescriptors => self.shortage(Code::NoDescriptors, &error).await,
+            AcceptError::OutOfMemory => self.shortage(Code::NoMemory, &error).await,
+            _ => {
+                self.tell(Code::Internal, &error, true);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// A permit for one more connection; waits at the limit.
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        let permits = &self.worker.shared.permits;
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            self.told.full.set(false);
+            return permit;
+        }
+        if !self.told.full.replace(true) {
+            let value = self.worker.shared.permits_max as u64;
+            let name = "conversations";
+            let what = || What::Limit {
+                name,
+                value,
+                action: Action::Wait,
+                count: 1,
+            };
+            self.worker.context.observers.emit(what);
+        }
+        match Arc::clone(permits).acquire_owned().await {
+            Ok(permit) => permit,
+            // The semaphore is never closed while a thread of the server lives.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Gives the connection to this thread, or to the least busy one if this is clearly busier.
+    fn place(&self, accepted: Accepted, permit: OwnedSemaphorePermit) {
+        let arrival = Arrival {
+            listener: self.index,
+            accepted,
+            local: self.local.clone(),
+            permit,
+        };
+        let shared = &self.worker.shared;
+        let own = shared.loads[self.worker.index].load(Relaxed);
+        let least = shared
+            .loads
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, load)| load.load(Relaxed));
+        if let Some((other, load)) = least
+            && own > load.load(Relaxed) + 4 + load.load(Relaxed) / 8
+        {
+            load.fetch_add(1, Relaxed);
+            let mail = Mail::Connection(Box::new(arrival));
+            let Err(TrySendError::Full(mail) | TrySendError::Closed(mail)) =
+                shared.mailboxes[other].try_send(mail)
+            else {
+                return;
+            };
+            // That thread is overwhelmed: the connection stays here.
+            load.fetch_sub(1, Relaxed);
+            if let Mail::Connection(arrival) = mail {
+                self.keep(*arrival);
+            }
+        } else {
+            self.keep(arrival);
+        }
+    }
+
+    fn keep(&self, arrival: Arrival) {
+        self.worker.arrive();
+        self.welcome.welcome(&self.worker, arrival);
+    }
+
+    /// Descriptors or memory have run out: newcomers stay in the kernel's queue for a moment, or
+    /// until a connection of ours has ended. Told only now and then, else it would flood the log.
+    async fn shortage(&self, code: Code, error: &io::Error) {
+        let now = Instant::now();
+        if self
+            .told
+            .shortage
+            .get()
+            .is_none_or(|last| now.duration_since(last) >= TELL_EVERY)
+        {
+            self.told.shortage.set(Some(now));
+            self.tell(code, error, false);
+        }
+        let pause = self.pause.get();
+        tokio::select! {
+            () = self.worker.shared.descriptors.notified() => self.pause.set(PAUSE),
+            () = tokio::time::sleep(pause) => self.pause.set((pause * 2).min(PAUSE_MAX)),
+        }
+    }
+
+    fn tell(&self, code: Code, error: &io::Error, fatal: bool) {
+        let text = error.to_string();
+        let what = || What::Error {
+            code,
+            text: &text,
+            place: "accept",
+            fatal,
+        };
+        self.worker.context.observers.emit(what);
+    }
+}

@@ -1,0 +1,399 @@
+//! Conn: a raw stream of bytes with a half-close, for services and clients that frame nothing.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use crate::Endpoint;
+use crate::transport::Transport;
+
+/// A connected stream socket: bytes in, bytes out, each direction with an end of its own.
+///
+/// Reads give 0 once the peer has ended its direction; writing goes on. Dropping the write half, or
+/// `shutdown`, ends our direction. `Send`, and at home on any tokio runtime.
+#[doc(alias = "connectionSocket")]
+#[doc(alias = "clientSocket")]
+pub struct Conn {
+    wire: Arc<Wire>,
+}
+
+/// The reading half of a [`Conn`].
+#[doc(alias = "inFromServer")]
+pub struct ReadHalf {
+    wire: Arc<Wire>,
+}
+
+/// The writing half of a [`Conn`]. Dropping it ends our direction: the peer reads an end of stream.
+#[doc(alias = "outToServer")]
+pub struct WriteHalf {
+    wire: Arc<Wire>,
+}
+
+impl Conn {
+    pub(crate) fn new(wire: Arc<Wire>) -> Self {
+        Self { wire }
+    }
+
+    /// The peer's address.
+    pub fn remote(&self) -> &Endpoint {
+        &self.wire.remote
+    }
+
+    /// Our own address.
+    pub fn local(&self) -> Option<&Endpoint> {
+        self.wire.local.as_ref()
+    }
+
+    /// Number of the conversation in its server, as in events; 0 for a client's.
+    pub fn number(&self) -> u64 {
+        self.wire.number
+    }
+
+    /// Has the server been told to stop? Reads fail then as soon as nothing is left to read.
+    pub fn is_ending(&self) -> bool {
+        self.wire.ending.load(Relaxed)
+    }
+
+    /// Bytes received and bytes sent so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        (
+            self.wire.bytes_in.load(Relaxed),
+            self.wire.bytes_out.load(Relaxed),
+        )
+    }
+
+    /// Bytes sent that the peer's system has not acknowledged yet.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        self.wire.unacknowledged()
+    }
+
+    /// Two halves that can be used by two tasks.
+    pub fn split(self) -> (ReadHalf, WriteHalf) {
+        let wire = Arc::clone(&self.wire);
+        (
+            ReadHalf {
+                wire: Arc::clone(&wire),
+            },
+            WriteHalf { wire },
+        )
+    }
+
+    /// Makes the close a reset: the peer learns that this was not a clean end.
+    pub fn abort(self) {
+        self.wire.abort();
+    }
+}
+
+impl ReadHalf {
+    /// Has the server been told to stop? Reads fail then as soon as nothing is left to read.
+    pub fn is_ending(&self) -> bool {
+        self.wire.ending.load(Relaxed)
+    }
+}
+
+impl WriteHalf {
+    /// Bytes sent that the peer's system has not acknowledged yet.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        self.wire.unacknowledged()
+    }
+
+    /// Has the server been told to stop?
+    pub fn is_ending(&self) -> bool {
+        self.wire.ending.load(Relaxed)
+    }
+
+    /// Makes the close a reset: the peer learns that this was not a clean end.
+    pub fn abort(self) {
+        self.wire.abort();
+    }
+}
+
+impl Drop for WriteHalf {
+    fn drop(&mut self) {
+        // A connection that is broken has ended already.
+        drop(self.wire.finish());
+    }
+}
+
+impl std::fmt::Debug for Conn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conn")
+            .field("remote", self.remote())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for ReadHalf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadHalf")
+            .field("remote", &self.wire.remote)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for WriteHalf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteHalf")
+            .field("remote", &self.wire.remote)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A stream socket that both halves and the engine share.
+pub(crate) struct Wire {
+    io: Io,
+    pub(crate) remote: Endpoint,
+    pub(crate) local: Option<Endpoint>,
+    pub(crate) number: u64,
+    began: Instant,
+    /// Milliseconds from `began` to the last byte in either direction.
+    last_byte_ms: AtomicU64,
+    /// Milliseconds from `began`, plus one, since when the peer takes nothing; 0 while it does.
+    stalled_ms: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) peer_ended: AtomicBool,
+    finished: AtomicBool,
+    ending: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+}
+
+/// A connected socket of either family.
+pub(crate) enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+macro_rules! each_io {
+    ($self:expr, $io:ident => $act:expr) => {
+        match $self {
+            Io::Tcp($io) => $act,
+            Io::Unix($io) => $act,
+        }
+    };
+}
+
+impl Wire {
+    pub(crate) fn new(io: Io, remote: Endpoint, local: Option<Endpoint>, number: u64) -> Arc<Self> {
+        Arc::new(Self {
+            io,
+            remote,
+            local,
+            number,
+            began: Instant::now(),
+            last_byte_ms: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            peer_ended: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            reader: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn lasted(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Since when no byte has gone either way.
+    pub(crate) fn last_byte(&self) -> Instant {
+        self.began + Duration::from_millis(self.last_byte_ms.load(Relaxed))
+    }
+
+    /// Since when the peer takes nothing of what is being written.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        let since = self.stalled_ms.load(Relaxed).checked_sub(1)?;
+        Some(self.began + Duration::from_millis(since))
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The server is to end: the reader learns it once nothing is left to read.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Relaxed);
+        let reader = self
+            .reader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        if self.finished.swap(true, Relaxed) {
+            return Ok(());
+        }
+        each_io!(&self.io, io => adit_net::stream::finish(io))
+    }
+
+    fn abort(&self) {
+        self.finished.store(true, Relaxed);
+        if let Io::Tcp(io) = &self.io {
+            // A socket that cannot be told to reset is closed the ordinary way.
+            drop(adit_net::stream::reset_on_close(io));
+        }
+    }
+
+    fn unread(&self) -> usize {
+        each_io!(&self.io, io => adit_net::stream::unread(io)).unwrap_or(0)
+    }
+
+    pub(crate) fn unacknowledged(&self) -> io::Result<usize> {
+        each_io!(&self.io, io => adit_net::stream::unacknowledged(io))
+    }
+
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let ready = each_io!(&self.io, io => io.poll_read_ready(cx));
+            if ready.is_pending() {
+                *self.reader.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(cx.waker().clone());
+                if self.ending.load(Relaxed) && self.unread() == 0 {
+                    return Poll::Ready(Err(io::Error::other(Ending)));
+                }
+                return Poll::Pending;
+            }
+            ready!(ready)?;
+            let space = buf.initialize_unfilled();
+            match each_io!(&self.io, io => io.try_read(space)) {
+                Ok(0) => {
+                    self.peer_ended.store(true, Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(bytes) => {
+                    buf.advance(bytes);
+                    self.bytes_in.fetch_add(bytes as u64, Relaxed);
+                    self.last_byte_ms.store(self.now_ms(), Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let ready = each_io!(&self.io, io => io.poll_write_ready(cx));
+            if ready.is_pending() {
+                let since = self.now_ms().saturating_add(1);
+                let _was: Result<u64, u64> =
+                    self.stalled_ms.compare_exchange(0, since, Relaxed, Relaxed);
+                return Poll::Pending;
+            }
+            ready!(ready)?;
+            match each_io!(&self.io, io => io.try_write(buf)) {
+                Ok(bytes) => {
+                    self.bytes_out.fetch_add(bytes as u64, Relaxed);
+                    self.last_byte_ms.store(self.now_ms(), Relaxed);
+                    self.stalled_ms.store(0, Relaxed);
+                    return Poll::Ready(Ok(bytes));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// The server has been told to stop and nothing is left to read.
+#[derive(Debug)]
+pub(crate) struct Ending;
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server has been told to stop")
+    }
+}
+
+impl std::error::Error for Ending {}
+
+/// The engine's share of a wire, on which it works the close path once the halves are gone.
+pub(crate) struct Share(pub(crate) Arc<Wire>);
+
+impl Transport for Share {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, buf)
+    }
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, buf)
+    }
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.finish())
+    }
+    fn unread(&self) -> usize {
+        self.0.unread()
+    }
+    fn unacknowledged(&self) -> usize {
+        self.0.unacknowledged().unwrap_or(0)
+    }
+}
+
+impl AsyncRead for ReadHalf {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.wire.poll_read(cx, buf)
+    }
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.wire.poll_read(cx, buf)
+    }
+}
+
+macro_rules! writes {
+    ($half:ty) => {
+        impl AsyncWrite for $half {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                self.wire.poll_write(cx, buf)
+            }
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+            fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(self.wire.finish())
+            }
+        }
+    };
+}
+
+writes!(WriteHalf);
+writes!(Conn);

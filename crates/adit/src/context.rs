@@ -1,0 +1,70 @@
+//! What every conversation of a server shares: limits, observers and totals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::Limits;
+use crate::handler::OutLimits;
+use crate::observe::Observers;
+use crate::peer::Closed;
+
+/// One per I/O thread; the totals are the whole server's.
+pub(crate) struct Context {
+    pub(crate) limits: Limits,
+    pub(crate) out: OutLimits,
+    pub(crate) observers: Observers,
+    pub(crate) totals: Arc<Totals>,
+}
+
+impl Context {
+    pub(crate) fn new(limits: Limits, observers: Observers, totals: Arc<Totals>) -> Self {
+        let out = OutLimits {
+            reply_bytes: limits.reply_bytes,
+        };
+        Self {
+            limits,
+            out,
+            observers,
+            totals,
+        }
+    }
+}
+
+/// Counts of a whole server since its start. Touched when conversations begin and end, never per
+/// message.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) opened: AtomicU64,
+    pub(crate) closed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) cut: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+}
+
+impl Totals {
+    pub(crate) fn open(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn close(&self, closed: &Closed) {
+        self.closed.fetch_add(1, Relaxed);
+        if !closed.code.is_clean() {
+            self.failed.fetch_add(1, Relaxed);
+        }
+        self.bytes_in.fetch_add(closed.bytes_in, Relaxed);
+        self.bytes_out.fetch_add(closed.bytes_out, Relaxed);
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn drop_messages(&self, count: u64) {
+        if count > 0 {
+            self.dropped.fetch_add(count, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! From an address to listening sockets, and what to say when there are none.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+
+use adit_net::accept::Listener;
+use adit_net::listen::SocketFile;
+use adit_net::owner::{self, Protocol};
+use adit_net::stream::Options;
+use adit_net::unix::UnixName;
+use adit_net::{datagram, listen};
+use adit_proto::address::{Place, Role, SocketOptions};
+
+use crate::endpoint::{self, Endpoint, Transport};
+use crate::{Address, Blame, Code, Error, Result};
+
+/// What a server can be told to listen on: the text of an address, with its scheme, or an address.
+pub trait ToAddress {
+    /// The address.
+    ///
+    /// # Errors
+    /// The text is none.
+    fn to_address(&self) -> Result<Address>;
+}
+
+impl ToAddress for Address {
+    fn to_address(&self) -> Result<Address> {
+        Ok(self.clone())
+    }
+}
+
+impl ToAddress for str {
+    fn to_address(&self) -> Result<Address> {
+        self.parse()
+            .map_err(|error: crate::AddressError| usage(&error))
+    }
+}
+
+impl ToAddress for String {
+    fn to_address(&self) -> Result<Address> {
+        self.as_str().to_address()
+    }
+}
+
+impl<A: ToAddress + ?Sized> ToAddress for &A {
+    fn to_address(&self) -> Result<Address> {
+        (**self).to_address()
+    }
+}
+
+pub(crate) fn usage(error: &dyn fmt::Display) -> Error {
+    Error::new(Code::Usage, Blame::Caller, error.to_string())
+}
+
+/// A listening socket that somebody else has opened: a TCP or a Unix listener of the standard library.
+#[derive(Debug)]
+pub struct ReadyListener(Listener);
+
+impl From<std::net::TcpListener> for ReadyListener {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Self(listener.into())
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for ReadyListener {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Self(listener.into())
+    }
+}
+
+/// The sockets of one `listen` call: first what is asked for, then what was bound.
+pub(crate) struct Doors {
+    address: Option<Address>,
+    listeners: Vec<Listener>,
+    /// Per address the group of sockets, one for each thread.
+    datagrams: Vec<Vec<Option<DatagramDoor>>>,
+    /// Removes the files of Unix sockets when the server is gone.
+    files: Vec<SocketFile>,
+    pub(crate) amplify: Option<u32>,
+}
+
+/// A bound datagram socket that belongs to no runtime yet.
+pub(crate) enum DatagramDoor {
+    Udp(UdpSocket),
+    Unix(std::os::unix::net::UnixDatagram),
+}
+
+impl Doors {
+    pub(crate) fn streams(address: &impl ToAddress) -> Result<Self> {
+        let address = address.to_address()?;
+        if address.transport.is_datagram() {
+            return Err(usage(&format!(
+                "{address} is for datagrams: use listen_datagrams"
+            )));
+        }
+        Self::new(address)
+    }
+
+    pub(crate) fn datagrams(address: &impl ToAddress) -> Result<Self> {
+        let address = address.to_address()?;
+        if !address.transport.is_datagram() {
+            return Err(usage(&format!("{address} is for connections: use listen")));
+        }
+        Self::new(address)
+    }
+
+    pub(crate) fn ready(listener: ReadyListener) -> Self {
+        let mut doors = Self::empty();
+        doors.listeners.push(listener.0);
+        doors
+    }
+
+    fn new(address: Address) -> Result<Self> {
+        address.check(Role::Listen).map_err(|error| usage(&error))?;
+        let amplify = address
+            .keys
+            .options()
+            .map_err(|error| usage(&error))?
+            .amplify;
+        Ok(Self {
+            address: Some(address),
+            amplify,
+            ..Self::empty()
+        })
+    }
+
+    const fn empty() -> Self {
+        Self {
+            address: None,
+            listeners: Vec::new(),
+            datagrams: Vec::new(),
+            files: Vec::new(),
+            amplify: None,
+        }
+    }
+
+    /// Binds the stream sockets; gives their real addresses.
+    pub(crate) fn open(&mut self) -> Result<Vec<Endpoint>> {
+        if let Some(address) = self.address.clone() {
+            self.bind_streams(&address)
+                .map_err(|error| cannot_listen(&address, &error))?;
+        }
+        for listener in &self.listeners {
+            let failed = |error| {
+                Error::new(
+                    Code::Internal,
+                    Blame::Caller,
+                    "the listening socket cannot be used",
+                )
+                .with_source(error)
+            };
+            listener.set_nonblocking().map_err(failed)?;
+        }
+        Ok(self.listeners.iter().map(endpoint_of).collect())
+    }
+
+    fn bind_streams(&mut self, address: &Address) -> io::Result<()> {
+        let settings = settings(address)?;
+        let options = socket_options(&settings);
+        match &address.place {
+            Place::Loopback(port) => {
+                let both = listen::tcp_loopback(*port, &options)?;
+                self.listeners.extend(both.into_iter().map(Listener::from));
+            }
+            Place::Any(port) if !settings.v6only => {
+                self.listeners
+                    .push(listen::tcp_any(*port, &options)?.into());
+            }
+            Place::Path(_) | Place::Abstract(_) => {
+                let name = unix_name(&address.place);
+                let (listener, file) = listen::unix(&name, settings.mode.unwrap_or(0o600))?;
+                self.listeners.push(listener.into());
+                self.files.extend(file);
+            }
+            place => {
+                for address in resolve(place)? {
+                    self.listeners
+                        .push(listen::tcp(address, settings.v6only, &options)?.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds the datagram sockets, one per thread; gives their real addresses.
+    pub(crate) fn open_datagrams(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
+        let Some(address) = self.address.clone() else {
+            return Ok(Vec::new());
+        };
+        self.bind_datagrams(&address, threads)
+            .map_err(|error| cannot_listen(&address, &error))
+    }
+
+    fn bind_datagrams(&mut self, address: &Address, threads: usize) -> io::Result<Vec<Endpoint>> {
+        let settings = settings(address)?;
+        let options = socket_options(&settings);
+        let groups = match &address.place {
+            Place::Loopback(port) => datagram::udp_loopback(*port, threads, &options)?,
+            Place::Any(port) if !settings.v6only => {
+                vec![datagram::udp_any(*port, threads, &options)?]
+            }
+            Place::Path(_) | Place::Abstract(_) => {
+                let name = unix_name(&address.place);
+                let (socket, file) = listen::unix_datagram(&name, settings.mode.unwrap_or(0o600))?;
+                self.files.extend(file);
+                // One socket, one thread: Unix knows no group.
+                self.datagrams.push(vec![Some(DatagramDoor::Unix(socket))]);
+                let place = unix_place(&name);
+                return Ok(vec![Endpoint::named(Transport::UnixDatagram, place)]);
+            }
+            place => {
+                let group =
+                    |address| datagram::udp_group(address, threads, settings.v6only, &options);
+                resolve(place)?
+                    .into_iter()
+                    .map(group)
+                    .collect::<io::Result<_>>()?
+            }
+        };
+        let mut endpoints = Vec::new();
+        for group in groups {
+            if let Some(first) = group.first() {
+                endpoints.push(Endpoint::ip(Transport::Udp, first.local_addr()?));
+            }
+            let sockets = group
+                .into_iter()
+                .map(|socket| Some(DatagramDoor::Udp(socket)));
+            self.datagrams.push(sockets.collect());
+        }
+        Ok(endpoints)
+    }
+
+    /// The listening sockets once more, for a thread.
+    pub(crate) fn share(&self) -> Result<Vec<Listener>> {
+        let shared: io::Result<_> = self.listeners.iter().map(Listener::try_clone).collect();
+        shared.map_err(|error| {
+            Error::new(
+                Code::NoDescriptors,
+                Blame::Local,
+                "cannot share a listening socket",
+            )
+            .with_source(error)
+        })
+    }
+
+    /// The datagram sockets of a thread.
+    pub(crate) fn datagram_sockets(&mut self, thread: usize) -> Vec<DatagramDoor> {
+        let of_thread = |group: &mut Vec<Option<DatagramDoor>>| group.get_mut(thread)?.take();
+        self.datagrams.iter_mut().filter_map(of_thread).collect()
+    }
+
+    /// The files to remove when the server is gone.
+    pub(crate) fn take_files(&mut self) -> Vec<SocketFile> {
+        std::mem::take(&mut self.files)
+    }
+}
+
+fn settings(address: &Address) -> io::Result<SocketOptions> {
+    address
+        .keys
+        .options()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+}
+
+pub(crate) fn socket_options(settings: &SocketOptions) -> Options {
+    Options {
+        send_buffer: settings.send_buffer,
+        receive_buffer: settings.receive_buffer,
+        ttl: settings.ttl,
+        tos: settings.tos,
+        broadcast: settings.broadcast,
+    }
+}
+
+/// The addresses of a place; a name is asked of the system, which may take a while.
+fn resolve(place: &Place) -> io::Result<Vec<SocketAddr>> {
+    match place {
+        Place::Ip(address) => Ok(vec![*address]),
+        Place::Name(name, port) => Ok((name.as_str(), *port).to_socket_addrs()?.collect()),
+        Place::Any(port) => Ok(vec![(std::net::Ipv6Addr::UNSPECIFIED, *port).into()]),
+        _ => Ok(Vec::new()),
+    }
+}
+
+pub(crate) fn unix_name(place: &Place) -> UnixName {
+    match place {
+        Place::Abstract(name) => UnixName::Abstract(name.as_bytes().into()),
+        Place::Path(path) => UnixName::Path(path.as_bytes().into()),
+        other => UnixName::Path(format!("{other:?}").into_bytes().into()),
+    }
+}
+
+pub(crate) fn unix_place(name: &UnixName) -> endpoint::Place {
+    match name {
+        UnixName::Path(path) => endpoint::Place::Path(path.clone()),
+        UnixName::Abstract(name) => endpoint::Place::Abstract(name.clone()),
+    }
+}
+
+/// Where a listener really listens.
+pub(crate) fn endpoint_of(listener: &Listener) -> Endpoint {
+    if let Some(address) = listener.ip_address() {
+        return Endpoint::ip(Transport::Tcp, address);
+    }
+    let name = listener.unix_name();
+    let place = name.map_or(endpoint::Place::Unnamed, |name| unix_place(&name));
+    Endpoint::named(Transport::Unix, place)
+}
+
+/// Says why nothing listens there, and what to do about it.
+fn cannot_listen(address: &Address, error: &io::Error) -> Error {
+    use io::ErrorKind as Kind;
+    let spoken = address.spoken();
+    let (code, why, hint) = match error.kind() {
+        Kind::AddrInUse => {
+            let holder = holder(address);
+            let hint = match address.transport {
+                Transport::Tcp | Transport::Udp => "any free port: use port 0",
+                _ => "choose another name, or stop the program that listens there",
+            };
+            (Code::InUse, format!("address in use{holder}"), Some(hint))
+        }
+        Kind::AddrNotAvailable => {
+            let hint = "use an address of this host, or :PORT for all of them";
+            (
+                Code::NoAddress,
+                "this host has no such address".to_owned(),
+                Some(hint),
+            )
+        }
+        Kind::PermissionDenied => {
+            let low = address.port().is_some_and(|port| port < 1024);
+            let hint = low.then_some("ports below 1024 need the right CAP_NET_BIND_SERVICE");
+            (Code::Denied, "permission denied".to_owned(), hint)
+        }
+        Kind::NotFound => {
+            let hint = "make the directory first";
+            (Code::NoAddress, "no such directory".to_owned(), Some(hint))
+        }
+        Kind::InvalidInput => (Code::Usage, error.to_string(), None),
+        _ if matches!(address.place, Place::Name(..)) && error.raw_os_error().is_none() => {
+            (Code::Name, "the name is not found".to_owned(), None)
+        }
+        _ => (crate::code_of(error), error.to_string(), None),
+    };
+    let what = format!("cannot listen on {spoken}: {why}");
+    let failure = Error::new(code, Blame::Local, what).with_peer(&spoken);
+    match hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// `; held by pid 4312 "node"`, if that can be told.
+fn holder(address: &Address) -> String {
+    let protocol = match address.transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+        _ => return String::new(),
+    };
+    let Some(port) = address.port() else {
+        return String::new();
+    };
+    owner::of_port(protocol, port)
+        .into_iter()
+        .find_map(|owner| {
+            let name = owner.program.unwrap_or_default();
+            let name = adit_proto::escape::escape_line(name.as_bytes(), 32);
+            owner
+                .pid
+                .map(|pid| format!("; held by pid {pid} \"{name}\""))
+        })
+        .unwrap_or_default()
+}

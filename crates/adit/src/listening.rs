@@ -1,0 +1,326 @@
+//! Where a service meets its sockets: one value per `listen` call, erased once per connection.
+
+use std::rc::Rc;
+
+use adit_net::accept::Accepted;
+use adit_net::listen::SocketFile;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::accept::accept;
+use crate::conn::{Io, Wire};
+use crate::conversation::Protocol;
+use crate::datagrams;
+use crate::endpoint::{Place, Transport};
+use crate::event::What;
+use crate::handler::{Open, Service};
+use crate::linger::{self, LingerLimits};
+use crate::listen::{Doors, unix_place};
+use crate::stream::{self, ServeStream, Stream};
+use crate::worker::{Alive, Arrival, Welcome, Worker};
+use crate::{BoxError, Code, Codec, Conn, Endpoint, Result, conversation, transport};
+
+/// What a server can be made of: messages or raw streams. Sealed.
+pub trait Kind: Clone + Send + 'static + sealed::Sealed {
+    /// What lives on each I/O thread.
+    type Thread: 'static;
+    /// Called once on each I/O thread.
+    fn thread(&self) -> Self::Thread;
+}
+
+mod sealed {
+    /// Keeps [`Kind`](super::Kind) to this crate.
+    #[expect(unnameable_types, reason = "that nobody can name it is its purpose")]
+    pub trait Sealed {}
+}
+
+/// A service of messages as a [`Kind`].
+#[derive(Clone, Debug)]
+pub struct Messages<V>(pub(crate) V);
+
+impl<V: Service> sealed::Sealed for Messages<V> {}
+impl<V: Service> Kind for Messages<V> {
+    type Thread = V::Open;
+    fn thread(&self) -> V::Open {
+        self.0.thread()
+    }
+}
+
+impl<F> sealed::Sealed for Stream<F> where Self: ServeStream {}
+impl<F> Kind for Stream<F>
+where
+    F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
+{
+    type Thread = Self;
+    fn thread(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// One `listen` call of a server whose threads hold a `T`.
+pub(crate) trait Listening<T>: Send {
+    /// Binds; gives the real addresses.
+    fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>>;
+    /// The part for one thread, to be started there.
+    fn part(&mut self, thread: usize) -> Result<Part<T>>;
+    /// The files of Unix sockets, which are removed when the server is gone.
+    fn files(&mut self) -> Vec<SocketFile>;
+}
+
+/// Starts on a thread; gives what welcomes connections of this listener there.
+pub(crate) type Part<T> =
+    Box<dyn FnOnce(usize, &Rc<T>, &Rc<Worker>) -> Option<Rc<dyn Welcome>> + Send>;
+
+/// Connections that carry messages.
+pub(crate) struct Conversations<C> {
+    pub(crate) doors: Doors,
+    pub(crate) codec: C,
+}
+
+impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
+    fn bind(&mut self, _threads: usize) -> Result<Vec<Endpoint>> {
+        self.doors.open()
+    }
+
+    fn files(&mut self) -> Vec<SocketFile> {
+        self.doors.take_files()
+    }
+
+    fn part(&mut self, _thread: usize) -> Result<Part<T>> {
+        let (listeners, codec) = (self.doors.share()?, self.codec.clone());
+        Ok(Box::new(move |index, open, worker| {
+            let welcome: Rc<dyn Welcome> = Rc::new(Greeter {
+                open: Rc::clone(open),
+                codec,
+            });
+            for listener in listeners {
+                watch_door(
+                    accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)),
+                    worker,
+                );
+            }
+            Some(welcome)
+        }))
+    }
+}
+
+/// Connections that carry raw bytes.
+pub(crate) struct Streams {
+    pub(crate) doors: Doors,
+}
+
+impl<S: ServeStream> Listening<S> for Streams {
+    fn bind(&mut self, _threads: usize) -> Result<Vec<Endpoint>> {
+        self.doors.open()
+    }
+
+    fn files(&mut self) -> Vec<SocketFile> {
+        self.doors.take_files()
+    }
+
+    fn part(&mut self, _thread: usize) -> Result<Part<S>> {
+        let listeners = self.doors.share()?;
+        Ok(Box::new(move |index, service, worker| {
+            let welcome: Rc<dyn Welcome> = Rc::new(Usher {
+                service: Rc::clone(service),
+            });
+            for listener in listeners {
+                watch_door(
+                    accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)),
+                    worker,
+                );
+            }
+            Some(welcome)
+        }))
+    }
+}
+
+/// Datagrams, each a message.
+pub(crate) struct Datagrams {
+    pub(crate) doors: Doors,
+}
+
+impl<T: Open> Listening<T> for Datagrams {
+    fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
+        self.doors.open_datagrams(threads)
+    }
+
+    fn files(&mut self) -> Vec<SocketFile> {
+        self.doors.take_files()
+    }
+
+    fn part(&mut self, thread: usize) -> Result<Part<T>> {
+        let (sockets, amplify) = (self.doors.datagram_sockets(thread), self.doors.amplify);
+        Ok(Box::new(move |_index, open, worker| {
+            for socket in sockets {
+                let (open, on) = (Rc::clone(open), Rc::clone(worker));
+                watch_door(datagrams::serve(socket, amplify, open, on), worker);
+            }
+            None
+        }))
+    }
+}
+
+/// Runs an accept or datagram loop and counts its door; a loop that breaks ends the server.
+fn watch_door(serve: impl Future<Output = std::io::Result<()>> + 'static, worker: &Rc<Worker>) {
+    worker.shared.open_door();
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        if let Err(error) = serve.await {
+            worker.shared.break_down(&error);
+        }
+        worker.shared.close_door();
+    });
+}
+
+/// Starts a conversation for each connection.
+struct Greeter<T, C> {
+    open: Rc<T>,
+    codec: C,
+}
+
+impl<T: Open, C: Codec + Clone> Welcome for Greeter<T, C> {
+    fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival) {
+        let Some((io, alive)) = enter(worker, arrival) else {
+            return;
+        };
+        let handler = match self.open.open(&alive.peer) {
+            Ok(handler) => handler,
+            Err(refusal) => return turn_away(worker, io, alive, refusal.reason()),
+        };
+        let (context, peer) = (Rc::clone(&worker.context), alive.peer.clone());
+        let protocol = Protocol {
+            codec: self.codec.clone(),
+            handler,
+        };
+        tokio::task::spawn_local(async move {
+            let free = || alive.free_slot();
+            match io {
+                Io::Tcp(io) => conversation::run(io, protocol, peer, context, free).await,
+                Io::Unix(io) => conversation::run(io, protocol, peer, context, free).await,
+            };
+        });
+    }
+}
+
+/// Starts a stream service for each connection.
+struct Usher<S> {
+    service: Rc<S>,
+}
+
+impl<S: ServeStream> Welcome for Usher<S> {
+    fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival) {
+        let Some((io, alive)) = enter(worker, arrival) else {
+            return;
+        };
+        let peer = alive.peer.clone();
+        let wire = Wire::new(
+            io,
+            peer.remote().clone(),
+            peer.local().cloned(),
+            peer.number(),
+        );
+        let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
+        tokio::task::spawn_local(async move {
+            stream::run(service, wire, peer, context, || alive.free_slot()).await;
+        });
+    }
+}
+
+/// Makes a connection this thread's own: socket options, a number, a desk, the event.
+fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
+    let Arrival {
+        accepted,
+        local,
+        permit,
+        ..
+    } = arrival;
+    let (io, remote) = match accepted {
+        Accepted::Tcp(socket, remote) => {
+            // A connection that is reset already refuses options; reading it says so.
+            drop(adit_net::stream::configure(
+                &socket,
+                worker.context.limits.stall.at(),
+            ));
+            let remote = Endpoint::ip(Transport::Tcp, remote);
+            (TcpStream::from_std(socket).map(Io::Tcp), remote)
+        }
+        Accepted::Unix(socket, name) => {
+            let place = name.map_or(Place::Unnamed, |name| unix_place(&name));
+            let remote = Endpoint::named(Transport::Unix, place);
+            (UnixStream::from_std(socket).map(Io::Unix), remote)
+        }
+    };
+    let local = match &io {
+        Ok(io) => local_end(local, io),
+        Err(_) => local,
+    };
+    let alive = worker.enter(remote, Some(local), Some(permit));
+    let (number, remote) = (alive.peer.number(), alive.peer.remote());
+    let emit = |what: What<'_>| worker.context.observers.emit_of(number, remote, || what);
+    match io {
+        Ok(io) => {
+            emit(What::Open {
+                local: alive.peer.local(),
+            });
+            Some((io, alive))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            emit(What::Error {
+                code: Code::Internal,
+                text: &text,
+                place: "accept",
+                fatal: false,
+            });
+            None
+        }
+    }
+}
+
+/// Our end of a connection: the listener's address, but on a wildcard the one the client used.
+fn local_end(listener: Endpoint, io: &Io) -> Endpoint {
+    let is_wildcard = listener
+        .socket_addr()
+        .is_some_and(|at| at.ip().is_unspecified());
+    match io {
+        Io::Tcp(io) if is_wildcard => io
+            .local_addr()
+            .map_or(listener, |address| Endpoint::ip(Transport::Tcp, address)),
+        _ => listener,
+    }
+}
+
+/// Closes a connection that nobody wants, by the same close path, with next to no budget.
+fn turn_away(worker: &Rc<Worker>, io: Io, alive: Alive, reason: &str) {
+    let context = Rc::clone(&worker.context);
+    let (number, remote) = (alive.peer.number(), alive.peer.remote().clone());
+    let code = Code::NotAllowed;
+    context.observers.emit_of(number, &remote, || What::Error {
+        code,
+        text: reason,
+        place: "open",
+        fatal: false,
+    });
+    context.totals.refuse();
+    tokio::task::spawn_local(async move {
+        match io {
+            Io::Tcp(mut io) => close(&mut io).await,
+            Io::Unix(mut io) => close(&mut io).await,
+        }
+        let lasted = std::time::Duration::ZERO;
+        context.observers.emit_of(number, &remote, || What::Close {
+            code,
+            bytes_in: 0,
+            bytes_out: 0,
+            lasted,
+        });
+        drop(alive);
+    });
+}
+
+async fn close<T: transport::Transport>(io: &mut T) {
+    let limits = LingerLimits::for_refusal();
+    if linger::finish(io, limits).await.is_ok() {
+        linger::linger(io, limits).await;
+    }
+}

@@ -1,0 +1,120 @@
+//! Observers: who is told what happens. Costs nothing when nobody is.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::endpoint::Endpoint;
+use crate::event::{Event, What};
+
+/// Is told everything that happens in a server or client.
+///
+/// It is called on the I/O threads, in the middle of the work: it must be quick, and it must not
+/// block. Events of one conversation come in order; those of different threads interleave.
+///
+/// ```
+/// use adit::{Event, Observer, What, prelude::*};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// #[derive(Default)]
+/// struct CountOpen(AtomicU64);
+/// impl Observer for CountOpen {
+///     fn event(&self, event: &Event<'_>) {
+///         if let What::Open { .. } = event.what {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// let server = Server::new(fast(|msg, out| out.send(msg))).observe(CountOpen::default());
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn event(&self, event: &Event<'_>);
+}
+
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn event(&self, event: &Event<'_>) {
+        (**self).event(event);
+    }
+}
+
+/// The observers of one server, and the start of its clock.
+#[derive(Clone)]
+pub(crate) struct Observers {
+    /// None as long as nobody observes: the whole price is then one test of a pointer.
+    list: Option<Arc<[Box<dyn Observer>]>>,
+    start: Instant,
+}
+
+impl Observers {
+    pub(crate) fn new(list: Vec<Box<dyn Observer>>) -> Self {
+        Self {
+            list: (!list.is_empty()).then(|| list.into()),
+            start: Instant::now(),
+        }
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.list.is_some()
+    }
+
+    /// Tells what concerns the whole server.
+    pub(crate) fn emit<'a>(&self, what: impl FnOnce() -> What<'a>) {
+        if let Some(list) = &self.list {
+            self.tell(list, None, None, what());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(
+        &self,
+        list: &[Box<dyn Observer>],
+        conversation: Option<u64>,
+        peer: Option<&Endpoint>,
+        what: What<'_>,
+    ) {
+        let event = Event {
+            at: self.start.elapsed(),
+            conversation,
+            peer,
+            what,
+        };
+        for observer in list {
+            observer.event(&event);
+        }
+    }
+
+    /// Tells what concerns one conversation.
+    #[inline]
+    pub(crate) fn emit_of<'a>(
+        &self,
+        number: u64,
+        peer: &Endpoint,
+        what: impl FnOnce() -> What<'a>,
+    ) {
+        if let Some(list) = &self.list {
+            self.tell(list, Some(number), Some(peer), what());
+        }
+    }
+}
+
+impl std::fmt::Debug for Observers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let count = self.list.as_ref().map_or(0, |list| list.len());
+        f.debug_struct("Observers")
+            .field("count", &count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Numbers the records of one direction.
+#[derive(Default)]
+pub(crate) struct Sequence(Cell<u64>);
+
+impl Sequence {
+    pub(crate) fn next(&self) -> u64 {
+        self.0.replace(self.0.get() + 1)
+    }
+}

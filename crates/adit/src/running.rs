@@ -1,0 +1,337 @@
+//! A running server: its threads, its addresses, its end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use adit_net::listen::SocketFile;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use crate::context::{Context, Totals};
+use crate::drain::{self, Report};
+use crate::event::What;
+use crate::listening::{Kind, Listening, Part};
+use crate::observe::Observers;
+use crate::worker::{MAILBOX, Mail, Shared, Worker};
+use crate::{Blame, Code, Endpoint, Error, Limits, Result, room};
+
+/// How long a server drains after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long it drains after SIGINT: somebody sits at the keyboard and waits.
+const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
+
+/// A server that runs beside its caller. Dropping it stops the server at once.
+#[derive(Debug)]
+pub struct Running {
+    endpoints: Vec<Vec<Endpoint>>,
+    shared: Arc<Shared>,
+    totals: Arc<Totals>,
+    observers: Observers,
+    threads: Vec<Thread>,
+    #[expect(dead_code, reason = "removed from the file system when dropped")]
+    files: Vec<SocketFile>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    /// Dropping it stops the thread.
+    stop: Option<oneshot::Sender<()>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+/// Counts of a server since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Conversations that are open now.
+    pub open: u64,
+    /// Conversations in all.
+    pub conversations: u64,
+    /// Conversations that have ended.
+    pub closed: u64,
+    /// Those that did not end cleanly.
+    pub failed: u64,
+    /// Connections turned away.
+    pub refused: u64,
+    /// Messages and datagrams dropped for want of room or by a limit.
+    pub dropped: u64,
+    /// Bytes received by conversations that have ended.
+    pub bytes_in: u64,
+    /// Bytes written by conversations that have ended.
+    pub bytes_out: u64,
+}
+
+/// Binds, then starts one thread per part.
+pub(crate) fn start<K: Kind>(
+    kind: &K,
+    mut listeners: Vec<Box<dyn Listening<K::Thread>>>,
+    threads: usize,
+    limits: &Arc<Limits>,
+    observers: &Observers,
+) -> Result<Running> {
+    if listeners.is_empty() {
+        return Err(
+            Error::new(Code::Usage, Blame::Caller, "the server listens nowhere")
+                .with_hint("add .listen(\"tcp://127.0.0.1:7000\", Lines::new())"),
+        );
+    }
+    let endpoints: Vec<Vec<Endpoint>> = listeners
+        .iter_mut()
+        .map(|listener| listener.bind(threads))
+        .collect::<Result<_>>()?;
+    let (mailboxes, letters): (Vec<_>, Vec<_>) =
+        (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
+    let shared = Arc::new(Shared::new(mailboxes, limits));
+    let mut running = Running {
+        endpoints,
+        shared,
+        totals: Arc::default(),
+        observers: observers.clone(),
+        threads: Vec::with_capacity(threads),
+        files: listeners
+            .iter_mut()
+            .flat_map(|listener| listener.files())
+            .collect(),
+    };
+    for (index, mailbox) in letters.into_iter().enumerate() {
+        let parts = listeners.iter_mut().map(|listener| listener.part(index));
+        let thread = ThreadParts {
+            index,
+            kind: kind.clone(),
+            parts: parts.collect::<Result<_>>()?,
+            mailbox,
+            limits: Limits::clone(limits),
+            observers: observers.clone(),
+            shared: Arc::clone(&running.shared),
+            totals: Arc::clone(&running.totals),
+        };
+        running.threads.push(thread.spawn()?);
+    }
+    for endpoint in running.endpoints.iter().flatten() {
+        observers.emit(|| What::Listen {
+            addr: endpoint,
+            reach: endpoint.reach(),
+        });
+    }
+    Ok(running)
+}
+
+/// What a thread is given.
+struct ThreadParts<K: Kind> {
+    index: usize,
+    kind: K,
+    parts: Vec<Part<K::Thread>>,
+    mailbox: mpsc::Receiver<Mail>,
+    limits: Limits,
+    observers: Observers,
+    shared: Arc<Shared>,
+    totals: Arc<Totals>,
+}
+
+impl<K: Kind> ThreadParts<K> {
+    fn spawn(self) -> Result<Thread> {
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let blocking = self
+            .limits
+            .blocking_threads
+            .div_ceil(self.shared.loads.len())
+            .max(1);
+        let run = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(blocking)
+                .build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                // The receiver waits for exactly this word.
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            LocalSet::new().block_on(&runtime, self.serve(stopped, ready));
+            // What blocks on the pool is left behind, not waited for.
+            runtime.shutdown_background();
+        };
+        let name = "adit".to_owned();
+        let failed = |error| {
+            Error::new(Code::Internal, Blame::Local, "cannot start an I/O thread")
+                .with_source(error)
+        };
+        let handle = std::thread::Builder::new()
+            .name(name)
+            .spawn(run)
+            .map_err(failed)?;
+        match is_ready.recv() {
+            Ok(Ok(())) => Ok(Thread {
+                stop: Some(stop),
+                handle: Some(handle),
+            }),
+            Ok(Err(error)) => Err(failed(error)),
+            Err(_) => Err(Error::new(
+                Code::Panic,
+                Blame::Caller,
+                "the service's maker panicked",
+            )),
+        }
+    }
+
+    async fn serve(
+        self,
+        stopped: oneshot::Receiver<()>,
+        ready: std::sync::mpsc::SyncSender<std::io::Result<()>>,
+    ) {
+        room::attend(self.shared.mailboxes[self.index].clone());
+        let context = Context::new(self.limits, self.observers, self.totals);
+        let worker = Worker::new(self.index, self.shared, Rc::new(context));
+        let service = Rc::new(self.kind.thread());
+        let parts = self.parts.into_iter().enumerate();
+        let welcomes = parts
+            .map(|(index, part)| part(index, &service, &worker))
+            .collect();
+        // Nobody listens to the word if the start was given up.
+        drop(ready.send(Ok(())));
+        tokio::select! {
+            () = worker.read_mail(self.mailbox, welcomes) => {}
+            _ = stopped => {}
+        }
+    }
+}
+
+impl Running {
+    /// The first real address of the `index`-th listen call, in order of the calls; its port is the
+    /// one the system chose for port 0.
+    ///
+    /// # Panics
+    /// There were not so many listen calls.
+    pub fn addr(&self, index: usize) -> &Endpoint {
+        &self.endpoints[index][0]
+    }
+
+    /// Every address the server listens on.
+    pub fn addrs(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().flatten()
+    }
+
+    /// Takes what is queued, closes the doors and finishes what there is; cuts the rest after
+    /// `within`.
+    ///
+    /// # Cancel safety
+    /// A dropped call stops the server at once.
+    pub async fn drain(self, within: Duration) -> Report {
+        self.observers.emit(|| What::Drain);
+        let report = drain::drain(&self.shared, &self.totals, within).await;
+        drop(self);
+        report
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> Stats {
+        let totals = &self.totals;
+        Stats {
+            open: self.shared.live() as u64,
+            conversations: totals.opened.load(Relaxed),
+            closed: totals.closed.load(Relaxed),
+            failed: totals.failed.load(Relaxed),
+            refused: totals.refused.load(Relaxed),
+            dropped: totals.dropped.load(Relaxed),
+            bytes_in: totals.bytes_in.load(Relaxed),
+            bytes_out: totals.bytes_out.load(Relaxed),
+        }
+    }
+
+    /// Conversations on each I/O thread.
+    pub fn loads(&self) -> Vec<usize> {
+        self.shared
+            .loads
+            .iter()
+            .map(|load| load.load(Relaxed))
+            .collect()
+    }
+
+    /// Lets the server run on without this handle, until the process ends.
+    pub fn detach(mut self) {
+        for thread in &mut self.threads {
+            thread.handle = None;
+            if let Some(stop) = thread.stop.take() {
+                // The thread must never see it dropped.
+                Box::leak(Box::new(stop));
+            }
+        }
+    }
+
+    /// Waits until a listening socket breaks, which is a bug or somebody closing foreign descriptors.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn broken(&self) -> Error {
+        self.shared.broken().await
+    }
+
+    /// Runs until a signal, then drains.
+    pub(crate) fn until_signal(self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let failed = |error| {
+            Error::new(Code::Internal, Blame::Local, "cannot listen for signals").with_source(error)
+        };
+        runtime.map_err(failed)?.block_on(async {
+            let mut signals = Signals::new().map_err(failed)?;
+            let within = tokio::select! {
+                within = signals.next() => within,
+                error = self.broken() => {
+                    self.drain(DRAIN).await;
+                    return Err(error);
+                }
+            };
+            tokio::select! {
+                _ = self.drain(within) => {}
+                _ = signals.next() => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for thread in &mut self.threads {
+            thread.stop = None;
+        }
+        for thread in &mut self.threads {
+            if let Some(handle) = thread.handle.take() {
+                // Its panics were reported where they happened.
+                drop(handle.join());
+            }
+        }
+    }
+}
+
+/// The signals that end a server.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal; gives how long to drain.
+    async fn next(&mut self) -> Duration {
+        tokio::select! {
+            _ = self.interrupt.recv() => DRAIN_AT_KEYBOARD,
+            _ = self.terminate.recv() => DRAIN,
+            _ = self.hangup.recv() => DRAIN,
+        }
+    }
+}

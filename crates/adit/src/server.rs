@@ -1,0 +1,190 @@
+//! Server: what it serves, where it listens, what it may spend.
+
+use std::sync::Arc;
+
+use crate::handler::Service;
+use crate::listen::{Doors, ReadyListener, ToAddress};
+use crate::listening::{Conversations, Datagrams, Kind, Listening, Messages, Streams};
+use crate::observe::{Observer, Observers};
+use crate::running::{self, Running};
+use crate::stream::Stream;
+use crate::{BoxError, Codec, Conn, Limits, Result};
+
+/// A server in the making: what it serves, where it listens, what it may spend.
+///
+/// ```
+/// use adit::prelude::*;
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
+/// let running = Server::new(upper)
+///     .listen("tcp://127.0.0.1:0", Lines::new())
+///     .listen_datagrams("udp://127.0.0.1:0")
+///     .start()?;
+/// println!("listening on {}", running.addr(0));
+/// let report = running.drain(std::time::Duration::from_secs(5)).await;
+/// assert_eq!(report.cut, 0);
+/// # Ok::<(), adit::Error>(()) }).unwrap();
+/// ```
+pub struct Server<K: Kind> {
+    kind: K,
+    listeners: Vec<Result<Box<dyn Listening<K::Thread>>>>,
+    threads: usize,
+    limits: Limits,
+    observers: Vec<Box<dyn Observer>>,
+}
+
+impl<V: Service> Server<Messages<V>> {
+    /// A server of messages.
+    pub fn new(service: V) -> Self {
+        Self::of(Messages(service))
+    }
+
+    /// Listens for connections: `tcp://127.0.0.1:7000`, `tcp://[::]:7000`, `tcp://:7000` (both
+    /// families), `unix:/run/my.sock`. `codec` says where messages begin and end.
+    ///
+    /// Errors of the address are reported by [`start`](Self::start).
+    #[must_use]
+    pub fn listen<C: Codec + Clone + Send>(mut self, address: impl ToAddress, codec: C) -> Self {
+        self.push(Doors::streams(&address), codec);
+        self
+    }
+
+    /// Takes a ready listening socket, for a port that outlives the process.
+    #[must_use]
+    pub fn listen_on<C: Codec + Clone + Send>(
+        mut self,
+        listener: impl Into<ReadyListener>,
+        codec: C,
+    ) -> Self {
+        self.push(Ok(Doors::ready(listener.into())), codec);
+        self
+    }
+
+    /// Receives datagrams: `udp://127.0.0.1:7000`, `unix-dgram:/run/my.sock`. Each datagram is one
+    /// message.
+    #[must_use]
+    #[doc(alias = "serverSocket")]
+    pub fn listen_datagrams(mut self, address: impl ToAddress) -> Self {
+        self.listeners.push(Doors::datagrams(&address).map(|doors| {
+            let listening: Box<dyn Listening<V::Open>> = Box::new(Datagrams { doors });
+            listening
+        }));
+        self
+    }
+
+    fn push<C: Codec + Clone + Send>(&mut self, doors: Result<Doors>, codec: C) {
+        self.listeners.push(doors.map(|doors| {
+            let listening: Box<dyn Listening<V::Open>> = Box::new(Conversations { doors, codec });
+            listening
+        }));
+    }
+}
+
+impl<F> Server<Stream<F>>
+where
+    F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
+{
+    /// A server of raw streams.
+    pub fn streams(service: Stream<F>) -> Self {
+        Self::of(service)
+    }
+
+    /// Listens for connections, as [`Server::listen`] of a server of messages does.
+    #[must_use]
+    pub fn listen(mut self, address: impl ToAddress) -> Self {
+        self.push(Doors::streams(&address));
+        self
+    }
+
+    /// Takes a ready listening socket.
+    #[must_use]
+    pub fn listen_on(mut self, listener: impl Into<ReadyListener>) -> Self {
+        self.push(Ok(Doors::ready(listener.into())));
+        self
+    }
+
+    fn push(&mut self, doors: Result<Doors>) {
+        self.listeners.push(doors.map(|doors| {
+            let listening: Box<dyn Listening<Stream<F>>> = Box::new(Streams { doors });
+            listening
+        }));
+    }
+}
+
+impl<K: Kind> Server<K> {
+    fn of(kind: K) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let (listeners, observers) = (Vec::new(), Vec::new());
+        Self {
+            kind,
+            listeners,
+            threads,
+            limits: Limits::default(),
+            observers,
+        }
+    }
+
+    /// Serves on so many I/O threads, at least 1; the default is one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Replaces the limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Adds an observer.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Binds every address, starts the threads and returns; the server then runs beside the caller.
+    ///
+    /// It owns its threads: it can be started inside a tokio program, and outside of one.
+    ///
+    /// # Errors
+    /// An address is malformed, taken or not permitted, or a thread cannot be started.
+    pub fn start(self) -> Result<Running> {
+        let observers = Observers::new(self.observers);
+        let listeners = self.listeners.into_iter().collect::<Result<Vec<_>>>()?;
+        running::start(
+            &self.kind,
+            listeners,
+            self.threads,
+            &Arc::new(self.limits),
+            &observers,
+        )
+    }
+
+    /// Starts the server and runs it until a signal: SIGTERM and SIGHUP drain for up to 30 s, SIGINT
+    /// for up to 2 s, a second signal stops at once.
+    ///
+    /// This is the one function of the library that touches signals. It also raises the soft limit
+    /// of file descriptors to the hard one.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and when a listening socket breaks.
+    pub fn run(self) -> Result<()> {
+        // With the old limit the server serves fewer, that is all.
+        drop(adit_net::descriptors::raise_limit());
+        self.start()?.until_signal()
+    }
+}
+
+impl<K: Kind> std::fmt::Debug for Server<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("listeners", &self.listeners.len())
+            .field("threads", &self.threads)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! Stream services: a function that is given the raw bytes of each connection.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::conn::{Conn, Ending, Share, Wire};
+use crate::context::Context;
+use crate::conversation::{is_broken, panic_text, report};
+use crate::event::{Action, What};
+use crate::linger::{self, LingerLimits};
+use crate::peer::{Closed, Peer};
+use crate::transport::Transport as _;
+use crate::{BoxError, Code, Limits};
+
+/// A service over raw bytes; made by [`stream`].
+#[derive(Clone, Debug)]
+pub struct Stream<F>(F);
+
+/// Makes a service of a function over raw bytes, for what no codec fits. It cannot be bound to a
+/// datagram socket.
+///
+/// The connection ends when the function returns: our direction is finished, what the peer still
+/// sends is read away, and only then is the socket closed. An error ends it with `handler`.
+///
+/// ```no_run
+/// use adit::prelude::*;
+///
+/// let echo = stream(async |conn: Conn| {
+///     let (mut from_client, mut to_client) = conn.split();
+///     tokio::io::copy(&mut from_client, &mut to_client).await?;
+///     Ok(())
+/// });
+/// Server::streams(echo).listen("tcp://127.0.0.1:7000").run()?;
+/// # Ok::<(), adit::Error>(())
+/// ```
+pub fn stream<F>(serve: F) -> Stream<F>
+where
+    F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
+{
+    Stream(serve)
+}
+
+/// The part of [`Stream`] that a server needs to know.
+pub(crate) trait ServeStream: Clone + Send + 'static {
+    fn serve(&self, conn: Conn) -> impl Future<Output = Result<(), BoxError>>;
+}
+
+impl<F> ServeStream for Stream<F>
+where
+    F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
+{
+    async fn serve(&self, conn: Conn) -> Result<(), BoxError> {
+        (self.0)(conn).await
+    }
+}
+
+/// Serves one connection to its end, then closes it so that nothing is lost.
+pub(crate) async fn run<S: ServeStream>(
+    service: Rc<S>,
+    wire: Arc<Wire>,
+    peer: Peer,
+    context: Rc<Context>,
+    free_slot: impl FnOnce(),
+) -> Closed {
+    let code = serve(&*service, &wire, &peer, &context).await;
+    let limits = LingerLimits::of(&context.limits);
+    let mut share = Share(Arc::clone(&wire));
+    let finished = !is_broken(code) && linger::finish(&mut share, limits).await.is_ok();
+    free_slot();
+    let unconfirmed = match finished {
+        true if wire.peer_ended.load(Relaxed) => 0,
+        true => linger::linger(&mut share, limits).await,
+        false => share.unacknowledged(),
+    };
+    drop(share);
+    let closed = Closed {
+        code,
+        bytes_in: wire.bytes_in.load(Relaxed),
+        bytes_out: wire.bytes_out.load(Relaxed),
+        unsent: 0,
+        lasted: wire.lasted(),
+    };
+    drop(wire);
+    report(&context, &peer, closed, unconfirmed)
+}
+
+/// The service's own part, watched by the limits.
+async fn serve<S: ServeStream>(
+    service: &S,
+    wire: &Arc<Wire>,
+    peer: &Peer,
+    context: &Context,
+) -> Code {
+    let emit = |what: What<'_>| {
+        context
+            .observers
+            .emit_of(peer.number(), peer.remote(), || what);
+    };
+    let mut served = pin!(service.serve(Conn::new(Arc::clone(wire))));
+    let served = poll_fn(|cx| {
+        peer.desk().attend(cx.waker());
+        if peer.desk().is_ending() {
+            wire.end();
+        }
+        let poll = catch_unwind(AssertUnwindSafe(|| served.as_mut().poll(cx)));
+        poll.map_or_else(|panic| Poll::Ready(Err(panic)), |poll| poll.map(Ok))
+    });
+    tokio::select! {
+        biased;
+        end = served => match end {
+            Ok(Ok(())) => Code::Ok,
+            Ok(Err(failure)) => {
+                let code = code_of(&failure);
+                if code != Code::Drained {
+                    let text = failure.to_string();
+                    emit(What::Error { code, text: &text, place: "handler", fatal: false });
+                }
+                code
+            }
+            Err(panic) => {
+                let text = panic_text(&*panic);
+                emit(What::Error { code: Code::Panic, text: &text, place: "handler", fatal: false });
+                Code::Panic
+            }
+        },
+        (code, name) = expire(wire, &context.limits) => {
+            emit(What::Limit { name, value: 0, action: Action::Close, count: 1 });
+            code
+        }
+    }
+}
+
+/// Why a service failed: an error of the connection keeps its own code.
+fn code_of(failure: &BoxError) -> Code {
+    let Some(error) = failure.downcast_ref::<std::io::Error>() else {
+        return Code::Handler;
+    };
+    if error.get_ref().is_some_and(|inner| inner.is::<Ending>()) {
+        return Code::Drained;
+    }
+    match crate::code_of(error) {
+        Code::Internal | Code::Usage | Code::Refused | Code::Denied => Code::Handler,
+        code => code,
+    }
+}
+
+/// Returns when a limit has expired. Looks at the marks the wire leaves rather than at every byte:
+/// the price is that a stall is found within one and a half times its limit.
+async fn expire(wire: &Wire, limits: &Limits) -> (Code, &'static str) {
+    loop {
+        let now = Instant::now();
+        let idle = limits.idle.at().map(|limit| wire.last_byte() + limit);
+        let whole = limits.max_time.at().map(|limit| wire.began() + limit);
+        let stall = limits.stall.at().map(|limit| match wire.stalled() {
+            Some(since) => since + limit,
+            None => now + limit / 2,
+        });
+        if whole.is_some_and(|at| at <= now) {
+            return (Code::MaxTime, "max-time");
+        }
+        if wire.stalled().is_some() && stall.is_some_and(|at| at <= now) {
+            return (Code::StallTimeout, "stall");
+        }
+        if idle.is_some_and(|at| at <= now) {
+            return (Code::IdleTimeout, "idle");
+        }
+        match [idle, whole, stall].into_iter().flatten().min() {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+}

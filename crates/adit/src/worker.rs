@@ -1,0 +1,291 @@
+//! One I/O thread: its conversations, its mailbox, its part in the balance.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use adit_net::accept::Accepted;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::context::Context;
+use crate::peer::{Desk, Peer};
+use crate::{Blame, Code, Endpoint, Error, Limit, Limits, room};
+
+/// What the threads of a server share.
+pub(crate) struct Shared {
+    /// Conversations per thread, those on their way to it included.
+    pub(crate) loads: Box<[AtomicUsize]>,
+    pub(crate) mailboxes: Box<[Mailbox]>,
+    /// One permit per connection; taken before accept.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) permits_max: usize,
+    pub(crate) numbers: AtomicU64,
+    /// Conversations that are over.
+    pub(crate) over: AtomicU64,
+    /// Conversations whose socket is not closed yet, those that are over included.
+    pub(crate) unclosed: AtomicUsize,
+    /// Welcome sockets that are still open, counted once per thread.
+    pub(crate) doors: AtomicUsize,
+    /// Pulses when the last conversation of a thread ends and when a welcome socket closes.
+    pub(crate) idle: Notify,
+    /// Pulses when a connection has given its descriptor back.
+    pub(crate) descriptors: Notify,
+    breakdown: watch::Sender<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn new(mailboxes: Vec<Mailbox>, limits: &Limits) -> Self {
+        let permits_max = match limits.conversations {
+            Limit::At(conversations) => conversations.min(descriptors_for_conversations()).max(1),
+            Limit::Off => Semaphore::MAX_PERMITS,
+        };
+        Self {
+            loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
+            mailboxes: mailboxes.into(),
+            permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
+            permits_max,
+            numbers: AtomicU64::new(0),
+            over: AtomicU64::new(0),
+            unclosed: AtomicUsize::new(0),
+            doors: AtomicUsize::new(0),
+            idle: Notify::new(),
+            descriptors: Notify::new(),
+            breakdown: watch::channel(None).0,
+        }
+    }
+
+    /// A door is broken beyond repair.
+    pub(crate) fn break_down(&self, error: &std::io::Error) {
+        self.breakdown.send_replace(Some(error.to_string()));
+    }
+
+    /// Waits until a door is broken.
+    pub(crate) async fn broken(&self) -> Error {
+        let mut breakdown = self.breakdown.subscribe();
+        let text = match breakdown.wait_for(Option::is_some).await {
+            Ok(text) => text.clone().unwrap_or_default(),
+            // The sender lives as long as this value.
+            Err(_) => std::future::pending().await,
+        };
+        Error::new(
+            Code::Internal,
+            Blame::Local,
+            format!("a listening socket broke: {text}"),
+        )
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.loads.iter().map(|load| load.load(Relaxed)).sum()
+    }
+
+    /// Nobody is here and nobody can come any more.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.doors.load(Acquire) == 0 && self.live() == 0 && self.unclosed.load(Acquire) == 0
+    }
+
+    pub(crate) fn open_door(&self) {
+        self.doors.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn close_door(&self) {
+        self.doors.fetch_sub(1, Release);
+        self.idle.notify_waiters();
+    }
+}
+
+/// Connections that descriptors allow: a reserve is kept for everything else a program opens.
+fn descriptors_for_conversations() -> usize {
+    match adit_net::descriptors::limit() {
+        Ok(limit) => {
+            let soft = usize::try_from(limit.soft).unwrap_or(usize::MAX);
+            soft - (soft / 4).min(64)
+        }
+        // Not knowing the limit is no reason to serve nobody; accept meets it then.
+        Err(_) => usize::MAX,
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("loads", &self.loads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What threads say to each other. Never on the way from a message to its answer.
+pub(crate) enum Mail {
+    /// A connection for you.
+    Connection(Box<Arrival>),
+    /// A message of a room for its members on your thread.
+    Room(room::Letter),
+    /// Change your course.
+    Order(Order),
+}
+
+pub(crate) type Mailbox = mpsc::Sender<Mail>;
+
+/// Mails that may wait for one thread; a burst of connections at most.
+pub(crate) const MAILBOX: usize = 4096;
+
+/// A connection that has been accepted and not yet been given to a conversation.
+pub(crate) struct Arrival {
+    /// Which of the server's listeners it came to.
+    pub(crate) listener: usize,
+    pub(crate) accepted: Accepted,
+    /// Where the listener listens.
+    pub(crate) local: Endpoint,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// What a thread does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    Serve,
+    /// Take what is queued, close the listeners, finish what there is.
+    Drain,
+}
+
+/// Starts conversations of one listener on one thread.
+pub(crate) trait Welcome {
+    fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival);
+}
+
+/// One I/O thread.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) context: Rc<Context>,
+    desks: RefCell<HashMap<u64, Rc<Desk>>>,
+    order: watch::Sender<Order>,
+}
+
+impl Worker {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, context: Rc<Context>) -> Rc<Self> {
+        let (order, _) = watch::channel(Order::Serve);
+        Rc::new(Self {
+            index,
+            shared,
+            context,
+            desks: RefCell::default(),
+            order,
+        })
+    }
+
+    /// The course of this thread and its changes.
+    pub(crate) fn orders(&self) -> watch::Receiver<Order> {
+        self.order.subscribe()
+    }
+
+    /// Answers the mail of this thread until the server is gone.
+    pub(crate) async fn read_mail(
+        self: &Rc<Self>,
+        mut mailbox: mpsc::Receiver<Mail>,
+        welcomes: Vec<Option<Rc<dyn Welcome>>>,
+    ) {
+        while let Some(mail) = mailbox.recv().await {
+            match mail {
+                Mail::Connection(arrival) => match welcomes.get(arrival.listener) {
+                    Some(Some(welcome)) => welcome.welcome(self, *arrival),
+                    // Only listeners that welcome connections send any.
+                    _ => self.leave(),
+                },
+                Mail::Room(letter) => room::deliver(&letter),
+                Mail::Order(order) => self.follow(order),
+            }
+        }
+    }
+
+    fn follow(&self, order: Order) {
+        self.order.send_replace(order);
+        // A conversation that ends at once leaves the map: the list is made before.
+        let desks: Vec<_> = self.desks.borrow().values().map(Rc::clone).collect();
+        for desk in desks {
+            desk.end();
+        }
+    }
+
+    /// Begins a conversation on this thread, whose load already counts it.
+    pub(crate) fn enter(
+        self: &Rc<Self>,
+        remote: Endpoint,
+        local: Option<Endpoint>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Alive {
+        let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
+        let desk = Desk::new(self.context.limits.inbox);
+        // Accepted or handed over after the order: nobody would tell it any more.
+        if *self.order.borrow() == Order::Drain {
+            desk.end();
+        }
+        self.desks.borrow_mut().insert(number, Rc::clone(&desk));
+        self.context.totals.open();
+        let peer = Peer::new(remote, local, number, desk);
+        let slot = RefCell::new(Some(Slot {
+            worker: Rc::clone(self),
+            _permit: permit,
+        }));
+        self.shared.unclosed.fetch_add(1, Relaxed);
+        Alive {
+            worker: Rc::clone(self),
+            peer,
+            slot,
+        }
+    }
+
+    /// Counts one more conversation on this thread.
+    pub(crate) fn arrive(&self) {
+        self.shared.loads[self.index].fetch_add(1, Relaxed);
+    }
+
+    /// Counts one less.
+    pub(crate) fn leave(&self) {
+        self.shared.over.fetch_add(1, Relaxed);
+        if self.shared.loads[self.index].fetch_sub(1, Relaxed) == 1 {
+            self.shared.idle.notify_waiters();
+        }
+    }
+}
+
+/// A conversation on this thread, from its first byte to the close of its socket.
+pub(crate) struct Alive {
+    worker: Rc<Worker>,
+    pub(crate) peer: Peer,
+    slot: RefCell<Option<Slot>>,
+}
+
+/// The place a conversation takes while it goes on; its close takes none.
+struct Slot {
+    worker: Rc<Worker>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Alive {
+    /// The conversation is over: lets the next one in although the close still goes on.
+    pub(crate) fn free_slot(&self) {
+        drop(self.slot.take());
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.worker.leave();
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.free_slot();
+        self.worker.desks.borrow_mut().remove(&self.peer.number());
+        let shared = &self.worker.shared;
+        if shared.unclosed.fetch_sub(1, Release) == 1 {
+            shared.idle.notify_waiters();
+        }
+        shared.descriptors.notify_waiters();
+    }
+}
