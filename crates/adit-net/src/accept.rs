@@ -78,19 +78,13 @@ pub enum Accepted {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self {
-            socket: listener.into(),
-            is_unix: false,
-        }
+        Self { socket: listener.into(), is_unix: false }
     }
 }
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self {
-            socket: listener.into(),
-            is_unix: true,
-        }
+        Self { socket: listener.into(), is_unix: true }
     }
 }
 
@@ -100,10 +94,7 @@ impl Listener {
     /// # Errors
     /// No descriptor is left.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.try_clone()?,
-            is_unix: self.is_unix,
-        })
+        Ok(Self { socket: self.socket.try_clone()?, is_unix: self.is_unix })
     }
 
     /// The address of a TCP listener.
@@ -132,10 +123,7 @@ impl Listener {
     /// # Errors
     /// No descriptor is left.
     pub fn watch(self) -> io::Result<Watched> {
-        Ok(Watched {
-            socket: sys::watch(self.socket)?,
-            is_unix: self.is_unix,
-        })
+        Ok(Watched { socket: sys::watch(self.socket)?, is_unix: self.is_unix })
     }
 }
 
@@ -162,10 +150,7 @@ impl Watched {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn readable(&self) -> io::Result<Ready<'_>> {
-        Ok(Ready {
-            guard: self.socket.readable().await?,
-            is_unix: self.is_unix,
-        })
+        Ok(Ready { guard: self.socket.readable().await?, is_unix: self.is_unix })
     }
 
     /// Takes the next connection; none if nobody waits.
@@ -234,18 +219,11 @@ mod tests {
             ),
             (AcceptError::OutOfDescriptors, &[libc::EMFILE, libc::ENFILE]),
             (AcceptError::OutOfMemory, &[libc::ENOBUFS, libc::ENOMEM]),
-            (
-                AcceptError::Broken,
-                &[libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT],
-            ),
+            (AcceptError::Broken, &[libc::EBADF, libc::EINVAL, libc::ENOTSOCK, libc::EFAULT]),
         ];
         for (class, errnos) in classes {
             for errno in errnos {
-                assert_eq!(
-                    classify(&Error::from_raw_os_error(*errno)),
-                    class,
-                    "errno {errno}"
-                );
+                assert_eq!(classify(&Error::from_raw_os_error(*errno)), class, "errno {errno}");
             }
         }
     }

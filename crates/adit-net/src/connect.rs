@@ -15,10 +15,7 @@ use crate::unix::UnixName;
 
 /// From where to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "plain settings, built with ..Default::default()"
-)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with ..Default::default()")]
 pub struct Source {
     /// Our address; the kernel chooses when there is none.
     pub address: Option<IpAddr>,
@@ -36,10 +33,7 @@ impl Source {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        Some(SocketAddr::new(
-            self.address.unwrap_or(any),
-            self.port.unwrap_or(0),
-        ))
+        Some(SocketAddr::new(self.address.unwrap_or(any), self.port.unwrap_or(0)))
     }
 }
 
@@ -78,16 +72,11 @@ pub async fn tcp(peer: SocketAddr, source: Source, options: &Options) -> io::Res
         }
         socket.bind(&address.into())?;
     }
-    let stream = TcpSocket::from_std_stream(socket.into())
-        .connect(peer)
-        .await?;
+    let stream = TcpSocket::from_std_stream(socket.into()).connect(peer).await?;
     if stream.local_addr().is_ok_and(|local| local == peer) {
         // Closed by a reset, else the port stays busy with a connection to itself.
         crate::stream::reset_on_close(&stream)?;
-        return Err(io::Error::new(
-            io::ErrorKind::ConnectionRefused,
-            SelfConnect,
-        ));
+        return Err(io::Error::new(io::ErrorKind::ConnectionRefused, SelfConnect));
     }
     Ok(stream)
 }
@@ -120,11 +109,7 @@ pub async fn unix(name: &UnixName) -> io::Result<UnixStream> {
 /// The socket is no Unix socket.
 pub fn peer_credentials(socket: &UnixStream) -> io::Result<(i32, u32, u32)> {
     let credentials = sockopt::socket_peercred(socket)?;
-    Ok((
-        credentials.pid.as_raw_nonzero().get(),
-        credentials.uid.as_raw(),
-        credentials.gid.as_raw(),
-    ))
+    Ok((credentials.pid.as_raw_nonzero().get(), credentials.uid.as_raw(), credentials.gid.as_raw()))
 }
 
 #[cfg(test)]
@@ -135,58 +120,32 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(future)
     }
 
     #[test]
     fn the_source_address_is_the_one_asked_for() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let source = Source {
-            address: Some(IpAddr::from([127, 0, 0, 5])),
-            port: None,
-        };
-        let stream = block_on(tcp(
-            listener.local_addr().unwrap(),
-            source,
-            &Options::default(),
-        ))
-        .unwrap();
-        assert_eq!(
-            stream.local_addr().unwrap().ip(),
-            IpAddr::from([127, 0, 0, 5])
-        );
+        let source = Source { address: Some(IpAddr::from([127, 0, 0, 5])), port: None };
+        let stream =
+            block_on(tcp(listener.local_addr().unwrap(), source, &Options::default())).unwrap();
+        assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::from([127, 0, 0, 5]));
     }
 
     #[test]
     fn a_connection_with_itself_is_refused_by_name() {
         // A free port, taken as source and as peer: the simultaneous open made certain.
-        let free = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let source = Source {
-            address: Some(free.ip()),
-            port: Some(free.port()),
-        };
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let source = Source { address: Some(free.ip()), port: Some(free.port()) };
         let error = block_on(tcp(free, source, &Options::default())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        assert!(
-            error
-                .get_ref()
-                .is_some_and(|inner| inner.is::<SelfConnect>())
-        );
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<SelfConnect>()));
     }
 
     #[test]
     fn nobody_there_is_refused() {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, free.port()));
         let error = block_on(tcp(peer, Source::default(), &Options::default())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

@@ -21,10 +21,7 @@ pub struct DescriptorLimit {
 /// None in practice; kept for systems that refuse to tell.
 pub fn limit() -> io::Result<DescriptorLimit> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    Ok(DescriptorLimit {
-        soft: current.unwrap_or(u64::MAX),
-        hard: maximum.unwrap_or(u64::MAX),
-    })
+    Ok(DescriptorLimit { soft: current.unwrap_or(u64::MAX), hard: maximum.unwrap_or(u64::MAX) })
 }
 
 /// Raises the soft limit to the hard one; gives the limit as it was before.
@@ -35,13 +32,7 @@ pub fn raise_limit() -> io::Result<DescriptorLimit> {
     let before = limit()?;
     if before.soft < before.hard {
         let hard = Some(before.hard);
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: hard,
-                maximum: hard,
-            },
-        )?;
+        setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })?;
     }
     Ok(before)
 }
@@ -77,10 +68,7 @@ mod tests {
     #[test]
     fn the_standard_three_and_closed_descriptors_are_refused() {
         for descriptor in [-1, 0, 1, 2, 1_000_000] {
-            assert!(
-                tell_and_close(descriptor, b"ready\n").is_err(),
-                "descriptor {descriptor}"
-            );
+            assert!(tell_and_close(descriptor, b"ready\n").is_err(), "descriptor {descriptor}");
         }
     }
 }

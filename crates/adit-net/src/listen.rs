@@ -138,10 +138,7 @@ fn bind_unix(
         let UnixName::Abstract(name) = name else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        rustix::net::bind(
-            &socket,
-            &rustix::net::SocketAddrUnix::new_abstract_name(name)?,
-        )?;
+        rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new_abstract_name(name)?)?;
         return Ok((socket, None));
     };
     let address = rustix::net::SocketAddrUnix::new(path)?;
@@ -153,11 +150,7 @@ fn bind_unix(
         rustix::net::bind(&socket, &address)?;
     }
     let made = fs::symlink_metadata(path)?;
-    let file = SocketFile {
-        path: path.to_owned(),
-        device: made.dev(),
-        inode: made.ino(),
-    };
+    let file = SocketFile { path: path.to_owned(), device: made.dev(), inode: made.ino() };
     Ok((socket, Some(file)))
 }
 
@@ -216,10 +209,7 @@ mod tests {
     #[test]
     fn loopback_gives_both_families_one_port() {
         let listeners = tcp_loopback(0, &Options::default()).unwrap();
-        let ports: Vec<_> = listeners
-            .iter()
-            .map(|l| l.local_addr().unwrap().port())
-            .collect();
+        let ports: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
         assert!(ports.iter().all(|port| *port == ports[0]));
     }
 
@@ -244,10 +234,7 @@ mod tests {
         let stale = std::os::unix::net::UnixListener::bind(&path).unwrap();
         drop(stale);
         let (_listener, file) = unix(&name, 0o600).unwrap();
-        assert_eq!(
-            path.symlink_metadata().unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(path.symlink_metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(unix(&name, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
         drop(file);
         assert!(!path.exists());
@@ -259,10 +246,7 @@ mod tests {
         let (path, name) = directory.socket();
         drop(std::os::unix::net::UnixDatagram::bind(&path).unwrap());
         let (_socket, _file) = unix_datagram(&name, 0o600).unwrap();
-        assert_eq!(
-            unix_datagram(&name, 0o600).unwrap_err().kind(),
-            ErrorKind::AddrInUse
-        );
+        assert_eq!(unix_datagram(&name, 0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -20,10 +20,7 @@ pub struct Owner {
 
 /// Which table to look into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the two protocols with ports served here"
-)]
+#[expect(clippy::exhaustive_enums, reason = "the two protocols with ports served here")]
 pub enum Protocol {
     /// TCP sockets that listen.
     Tcp,
@@ -45,14 +42,8 @@ pub fn of_port(protocol: Protocol, port: u16) -> Vec<Owner> {
         }));
     }
     rows.truncate(64);
-    let mut owners: Vec<Owner> = rows
-        .iter()
-        .map(|row| Owner {
-            address: row.local,
-            pid: None,
-            program: None,
-        })
-        .collect();
+    let mut owners: Vec<Owner> =
+        rows.iter().map(|row| Owner { address: row.local, pid: None, program: None }).collect();
     let inodes: Vec<u64> = rows.iter().map(|row| row.inode).collect();
     name_owners(&mut owners, &inodes);
     owners
@@ -60,15 +51,10 @@ pub fn of_port(protocol: Protocol, port: u16) -> Vec<Owner> {
 
 /// Connections to `peer` that are closed here and wait out the two minutes of RFC 9293.
 pub fn time_wait_to(peer: SocketAddr) -> usize {
-    let table = if peer.is_ipv4() {
-        "/proc/net/tcp"
-    } else {
-        "/proc/net/tcp6"
-    };
+    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
     let text = fs::read_to_string(table).unwrap_or_default();
     let rows = text.lines().skip(1).filter_map(parse_row);
-    rows.filter(|row| row.remote == peer && row.state == TIME_WAIT)
-        .count()
+    rows.filter(|row| row.remote == peer && row.state == TIME_WAIT).count()
 }
 
 /// TCP states in /proc/net/tcp (`include/net/tcp_states.h`).
@@ -89,12 +75,7 @@ fn parse_row(line: &str) -> Option<Row> {
     let remote = parse_address(words.next()?)?;
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
     let inode = words.nth(5)?.parse().ok()?;
-    Some(Row {
-        local,
-        remote,
-        state,
-        inode,
-    })
+    Some(Row { local, remote, state, inode })
 }
 
 /// `0100007F:1F90`: words of four bytes in the machine's order, then the port.
@@ -124,32 +105,17 @@ fn name_owners(owners: &mut [Owner], inodes: &[u64]) {
     let mut unnamed = owners.len();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
         else {
             continue;
         };
-        for link in fs::read_dir(process.path().join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let Some(inode) = fs::read_link(link.path())
-                .ok()
-                .and_then(|link| socket_inode(&link))
+        for link in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+            let Some(inode) = fs::read_link(link.path()).ok().and_then(|link| socket_inode(&link))
             else {
                 continue;
             };
-            let held = owners
-                .iter_mut()
-                .zip(inodes)
-                .filter(|(_, held)| **held == inode);
-            for (owner, _) in held
-                .filter(|(owner, _)| owner.pid.is_none())
-                .collect::<Vec<_>>()
-            {
+            let held = owners.iter_mut().zip(inodes).filter(|(_, held)| **held == inode);
+            for (owner, _) in held.filter(|(owner, _)| owner.pid.is_none()).collect::<Vec<_>>() {
                 let program = fs::read_to_string(process.path().join("comm")).ok();
                 owner.program = program.map(|name| name.trim_end().to_owned());
                 owner.pid = Some(pid);
@@ -163,11 +129,7 @@ fn name_owners(owners: &mut [Owner], inodes: &[u64]) {
 }
 
 fn socket_inode(link: &std::path::Path) -> Option<u64> {
-    link.to_str()?
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -187,21 +149,13 @@ mod tests {
     #[test]
     fn this_process_is_found_by_its_ports() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let udp = UdpSocket::bind("[::1]:0")
-            .or_else(|_| UdpSocket::bind("127.0.0.1:0"))
-            .unwrap();
+        let udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0")).unwrap();
         let tcp_port = tcp.local_addr().unwrap().port();
-        for (protocol, port) in [
-            (Protocol::Tcp, tcp_port),
-            (Protocol::Udp, udp.local_addr().unwrap().port()),
-        ] {
+        for (protocol, port) in
+            [(Protocol::Tcp, tcp_port), (Protocol::Udp, udp.local_addr().unwrap().port())]
+        {
             let owners = of_port(protocol, port);
-            assert!(
-                owners
-                    .iter()
-                    .any(|owner| owner.pid == Some(std::process::id())),
-                "{owners:?}"
-            );
+            assert!(owners.iter().any(|owner| owner.pid == Some(std::process::id())), "{owners:?}");
         }
     }
 

@@ -82,11 +82,7 @@ pub fn read_on_thread(mut source: impl Read + Send + 'static) -> Pieces {
             }
         }
     };
-    drop(
-        std::thread::Builder::new()
-            .name("adit-in".to_owned())
-            .spawn(read),
-    );
+    drop(std::thread::Builder::new().name("adit-in".to_owned()).spawn(read));
     receiver
 }
 
@@ -115,15 +111,8 @@ impl Writer {
             }
             report.send_replace(Some(written.map_err(|error| error.kind())));
         };
-        drop(
-            std::thread::Builder::new()
-                .name("adit-out".to_owned())
-                .spawn(write),
-        );
-        Self {
-            pieces: Some(pieces),
-            result,
-        }
+        drop(std::thread::Builder::new().name("adit-out".to_owned()).spawn(write));
+        Self { pieces: Some(pieces), result }
     }
 
     /// Hands over a piece; waits while the sink is slow.
@@ -148,14 +137,8 @@ impl Writer {
     /// Cancel safe.
     pub async fn failed(&self) -> io::Error {
         let mut result = self.result.clone();
-        match result
-            .wait_for(|result| matches!(result, Some(Err(_))))
-            .await
-        {
-            Ok(result) => result
-                .and_then(Result::err)
-                .unwrap_or(io::ErrorKind::Other)
-                .into(),
+        match result.wait_for(|result| matches!(result, Some(Err(_)))).await {
+            Ok(result) => result.and_then(Result::err).unwrap_or(io::ErrorKind::Other).into(),
             Err(_) => std::future::pending().await,
         }
     }
@@ -178,10 +161,7 @@ impl Writer {
     async fn failure(&self) -> io::Error {
         let mut result = self.result.clone();
         match result.wait_for(Option::is_some).await {
-            Ok(result) => result
-                .and_then(Result::err)
-                .unwrap_or(io::ErrorKind::BrokenPipe)
-                .into(),
+            Ok(result) => result.and_then(Result::err).unwrap_or(io::ErrorKind::BrokenPipe).into(),
             Err(_) => io::ErrorKind::BrokenPipe.into(),
         }
     }

@@ -98,10 +98,7 @@ pub fn take_error(socket: &impl AsFd) -> io::Result<Option<io::Error>> {
 
 /// Options an address may carry; what is not set stays as the system has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "plain settings, built with ..Default::default()"
-)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with ..Default::default()")]
 pub struct Options {
     /// Send buffer in bytes (socket(7), `SO_SNDBUF`; the kernel doubles it).
     pub send_buffer: Option<usize>,
@@ -188,10 +185,7 @@ mod tests {
         let (client, mut server) = pair();
         reset_on_close(&client).unwrap();
         drop(client);
-        assert_eq!(
-            server.read(&mut [0; 9]).unwrap_err().kind(),
-            ErrorKind::ConnectionReset
-        );
+        assert_eq!(server.read(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
 
     #[test]
@@ -199,18 +193,9 @@ mod tests {
         let (client, _server) = pair();
         configure(&client, Some(Duration::from_secs(30))).unwrap();
         let socket = socket2::SockRef::from(&client);
-        assert_eq!(
-            socket.tcp_user_timeout().unwrap(),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(
-            socket.tcp_keepalive_time().unwrap(),
-            Duration::from_secs(15)
-        );
-        assert_eq!(
-            socket.tcp_keepalive_interval().unwrap(),
-            Duration::from_secs(5)
-        );
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(15));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
         assert!(client.nodelay().unwrap());
         assert!(tcp_info(&client).unwrap().established);
     }

@@ -13,10 +13,7 @@ pub const NAME_BYTES_MAX: usize = 107;
 
 /// The name of a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "unix(7) knows no third kind of name"
-)]
+#[expect(clippy::exhaustive_enums, reason = "unix(7) knows no third kind of name")]
 pub enum UnixName {
     /// A place in the file system.
     Path(Box<[u8]>),
@@ -49,9 +46,7 @@ impl UnixName {
         if let Some(path) = address.as_pathname() {
             return Some(Self::Path(path.as_os_str().as_bytes().into()));
         }
-        address
-            .as_abstract_name()
-            .map(|name| Self::Abstract(name.into()))
+        address.as_abstract_name().map(|name| Self::Abstract(name.into()))
     }
 }
 

@@ -34,12 +34,7 @@ pub struct Credit {
 impl Credit {
     /// An address that has sent nothing yet and may be sent `factor` times what it sends.
     pub fn new(factor: u32) -> Self {
-        Self {
-            factor: u64::from(factor),
-            bytes_in: 0,
-            bytes_out: 0,
-            due: Duration::ZERO,
-        }
+        Self { factor: u64::from(factor), bytes_in: 0, bytes_out: 0, due: Duration::ZERO }
     }
 
     /// Counts a datagram that came.
@@ -64,9 +59,7 @@ impl Credit {
 }
 
 fn packet(bytes: usize) -> u64 {
-    u64::try_from(bytes)
-        .unwrap_or(u64::MAX)
-        .saturating_add(HEADER_BYTES)
+    u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(HEADER_BYTES)
 }
 
 #[cfg(test)]
@@ -89,9 +82,7 @@ mod tests {
         for _ in 0..1000 {
             credit.received(100);
         }
-        let burst = (0..1000)
-            .filter(|_| credit.may_send(Duration::ZERO, 1))
-            .count();
+        let burst = (0..1000).filter(|_| credit.may_send(Duration::ZERO, 1)).count();
         assert_eq!(burst, 200);
         assert!(!credit.may_send(Duration::from_millis(9), 1));
         assert!(credit.may_send(Duration::from_millis(10), 1));

@@ -15,10 +15,7 @@ use std::time::Duration;
 /// assert!(backoff.wait(60, u64::MAX).as_secs() <= 30);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "plain settings, built with ..Default::default()"
-)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with ..Default::default()")]
 pub struct Backoff {
     /// Ceiling of the first wait.
     pub first: Duration,
@@ -28,19 +25,14 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(100),
-            max: Duration::from_secs(30),
-        }
+        Self { first: Duration::from_millis(100), max: Duration::from_secs(30) }
     }
 }
 
 impl Backoff {
     /// The wait before try number `tries` + 1, drawn with `random`, 64 even bits.
     pub fn wait(&self, tries: u32, random: u64) -> Duration {
-        let doubled = self
-            .first
-            .saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX));
+        let doubled = self.first.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX));
         let ceiling = doubled.min(self.max);
         let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
         // The high half of a 64 x 64 bit product maps `random` evenly onto 0..=nanos.

@@ -126,10 +126,6 @@ mod tests {
     fn every_word_is_its_own_and_fits_a_shell_pattern() {
         let words: BTreeSet<_> = Code::ALL.iter().map(|code| code.word()).collect();
         assert_eq!(words.len(), Code::ALL.len());
-        assert!(
-            words
-                .iter()
-                .all(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-        );
+        assert!(words.iter().all(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-')));
     }
 }

@@ -76,15 +76,8 @@ impl Endpoint {
     pub fn ip(transport: Transport, address: SocketAddr) -> Self {
         let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
         // The zone of a link-local IPv6 address must not get lost.
-        let kept = if plain.ip() == address.ip() {
-            address
-        } else {
-            plain
-        };
-        Self {
-            transport,
-            place: Place::Ip(kept),
-        }
+        let kept = if plain.ip() == address.ip() { address } else { plain };
+        Self { transport, place: Place::Ip(kept) }
     }
 
     /// An endpoint with another kind of name.

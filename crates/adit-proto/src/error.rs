@@ -180,21 +180,11 @@ mod tests {
 
     #[test]
     fn display_prints_its_own_level_and_the_source_has_the_rest() {
-        let error = Error::new(
-            Code::Reset,
-            Blame::Peer,
-            "connection to h:1 reset by the peer",
-        )
-        .with_source("os says no")
-        .with_hint("try again");
-        assert_eq!(
-            error.to_string(),
-            "connection to h:1 reset by the peer (code=reset)"
-        );
-        assert_eq!(
-            error.source().map(ToString::to_string).as_deref(),
-            Some("os says no")
-        );
+        let error = Error::new(Code::Reset, Blame::Peer, "connection to h:1 reset by the peer")
+            .with_source("os says no")
+            .with_hint("try again");
+        assert_eq!(error.to_string(), "connection to h:1 reset by the peer (code=reset)");
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("os says no"));
         assert_eq!(error.hint(), Some("try again"));
     }
 

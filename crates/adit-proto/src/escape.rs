@@ -2,11 +2,7 @@
 //!
 //! A terminal obeys control characters: they move the cursor, change the title, fill the clipboard,
 //! and reorder text. Whatever a peer sent is therefore shown, not obeyed.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 /// Must this character not reach a terminal as it is?
 ///
@@ -159,10 +155,7 @@ mod tests {
     fn what_a_terminal_would_obey_is_shown() {
         assert_eq!(escape(b"\x1b]52;c;aGk=\x07"), "\\x1b]52;c;aGk=\\x07");
         assert_eq!(escape(b"a\tb\nc\r\nd\re"), "a\tb\nc\r\nd\\x0de");
-        assert_eq!(
-            escape("\u{9b}2J\u{202e}evil".as_bytes()),
-            "\\x9b2J\\u{202e}evil"
-        );
+        assert_eq!(escape("\u{9b}2J\u{202e}evil".as_bytes()), "\\x9b2J\\u{202e}evil");
         assert_eq!(escape(b"\xff\xfeok\xc3"), "\\xff\\xfeok\\xc3");
     }
 

@@ -60,10 +60,7 @@ impl Action {
 
 /// Something that happened: when, in which conversation, with whom, and what.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "observers take it apart, sources put it together"
-)]
+#[expect(clippy::exhaustive_structs, reason = "observers take it apart, sources put it together")]
 pub struct Event<'a> {
     /// Since the start of the trace, on a clock that never jumps.
     pub at: Duration,
@@ -200,10 +197,7 @@ impl What<'_> {
 
 /// How many bytes of payload an event line may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "nothing, a beginning, or everything"
-)]
+#[expect(clippy::exhaustive_enums, reason = "nothing, a beginning, or everything")]
 pub enum Payload {
     /// Lengths only.
     None,
@@ -244,10 +238,6 @@ impl Event<'_> {
 }
 
 impl What<'_> {
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one arm for each word of the vocabulary"
-    )]
     fn fields(&self, payload: Payload, line: &mut String) {
         match self {
             Self::Listen { addr, reach } => {
@@ -271,54 +261,28 @@ impl What<'_> {
             }
             Self::Truncated { len } => field(line, ',', "len", len),
             Self::HalfClose { dir } => text(line, "dir", dir.word()),
-            Self::Close {
-                code,
-                bytes_in,
-                bytes_out,
-                lasted,
-            } => {
+            Self::Close { code, bytes_in, bytes_out, lasted } => {
                 ended(line, *code, *bytes_in, *bytes_out);
                 field(line, ',', "dt", lasted.as_micros());
             }
-            Self::Lost {
-                code,
-                bytes_in,
-                bytes_out,
-                unconfirmed,
-            } => {
+            Self::Lost { code, bytes_in, bytes_out, unconfirmed } => {
                 ended(line, *code, *bytes_in, *bytes_out);
                 field(line, ',', "unconfirmed", unconfirmed);
             }
-            Self::Limit {
-                name,
-                value,
-                action,
-                count,
-            } => {
+            Self::Limit { name, value, action, count } => {
                 text(line, "name", name);
                 field(line, ',', "value", value);
                 text(line, "action", action.word());
                 field(line, ',', "count", count);
             }
-            Self::Error {
-                code,
-                text: words,
-                place,
-                fatal,
-            } => {
+            Self::Error { code, text: words, place, fatal } => {
                 text(line, "code", code.word());
                 text(line, "text", words);
                 text(line, "where", place);
                 field(line, ',', "fatal", fatal);
             }
             Self::Drain => {}
-            Self::Summary {
-                conversations,
-                bytes_in,
-                bytes_out,
-                errors,
-                dropped,
-            } => {
+            Self::Summary { conversations, bytes_in, bytes_out, errors, dropped } => {
                 field(line, ',', "conns", conversations);
                 field(line, ',', "in", bytes_in);
                 field(line, ',', "out", bytes_out);
@@ -379,23 +343,13 @@ mod tests {
         let peer = Endpoint::ip(Transport::Tcp, "127.0.0.1:4711".parse().unwrap());
         let at = Duration::from_micros(51_234);
         let mut line = String::new();
-        Event {
-            at,
-            conversation: Some(2),
-            peer: Some(&peer),
-            what,
-        }
-        .json(4, payload, &mut line);
+        Event { at, conversation: Some(2), peer: Some(&peer), what }.json(4, payload, &mut line);
         line
     }
 
     #[test]
     fn a_data_event_is_the_documented_line() {
-        let what = What::Data {
-            dir: Direction::In,
-            seq: 3,
-            bytes: b"hello",
-        };
+        let what = What::Data { dir: Direction::In, seq: 3, bytes: b"hello" };
         assert_eq!(
             line(what, Payload::First(64)),
             r#"{"v":1,"n":4,"t":51234,"ev":"data","conn":2,"peer":"127.0.0.1:4711","dir":"in","seq":3,"len":5,"text":"hello"}"#
@@ -404,11 +358,7 @@ mod tests {
 
     #[test]
     fn payload_is_absent_text_or_base64() {
-        let data = |bytes| What::Data {
-            dir: Direction::Out,
-            seq: 0,
-            bytes,
-        };
+        let data = |bytes| What::Data { dir: Direction::Out, seq: 0, bytes };
         assert!(!line(data(b"secret"), Payload::None).contains("secret"));
         assert!(line(data(b"\xff\xfe"), Payload::Whole).ends_with(r#","b64":"//4="}"#));
         assert!(line(data("aé".as_bytes()), Payload::First(2)).ends_with(r#","text":"a"}"#));

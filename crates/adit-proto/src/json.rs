@@ -35,11 +35,7 @@ pub fn base64(bytes: &[u8], out: &mut String) {
         for (index, shift) in [18, 12, 6, 0].into_iter().enumerate() {
             let digit = usize::try_from((bits >> shift) & 63).unwrap_or(0);
             let digit = DIGITS.get(digit).copied().unwrap_or(b'=');
-            out.push(if index <= chunk.len() {
-                char::from(digit)
-            } else {
-                '='
-            });
+            out.push(if index <= chunk.len() { char::from(digit) } else { '=' });
         }
     }
 }
@@ -75,10 +71,7 @@ mod tests {
     #[test]
     fn what_could_act_on_a_line_or_terminal_is_escaped() {
         assert_eq!(quoted("a\"b\\\n\r\t"), r#""a\"b\\\n\r\t""#);
-        assert_eq!(
-            quoted("\u{1b}[2J\u{9b}\u{7f}"),
-            r#""\u001b[2J\u009b\u007f""#
-        );
+        assert_eq!(quoted("\u{1b}[2J\u{9b}\u{7f}"), r#""\u001b[2J\u009b\u007f""#);
         assert_eq!(quoted("\u{202e}é"), "\"\\u202eé\"");
     }
 }

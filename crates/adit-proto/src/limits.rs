@@ -49,10 +49,7 @@ pub enum Overlong {
 /// assert_eq!(limits.in_flight, 32);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "plain settings, built with ..Limits::default()"
-)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with ..Limits::default()")]
 pub struct Limits {
     /// Connections at once, over all threads; 10,000. Newcomers wait in the kernel's queue. Never
     /// above the descriptor limit less a reserve of a quarter, 64 at most.

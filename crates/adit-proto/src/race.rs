@@ -17,10 +17,8 @@ pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// ```
 pub fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let leads = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (mut first, mut second): (Vec<_>, Vec<_>) = addresses
-        .iter()
-        .copied()
-        .partition(|address| address.is_ipv6() == leads);
+    let (mut first, mut second): (Vec<_>, Vec<_>) =
+        addresses.iter().copied().partition(|address| address.is_ipv6() == leads);
     first.reverse();
     second.reverse();
     let mut order = Vec::with_capacity(addresses.len());

@@ -42,14 +42,8 @@ pub(crate) async fn accept(
     let local = listen::endpoint_of(&listener);
     let listener = listener.watch()?;
     let mut orders = worker.orders();
-    let door = Door {
-        index,
-        local,
-        welcome,
-        worker,
-        pause: Cell::new(PAUSE),
-        told: Told::default(),
-    };
+    let door =
+        Door { index, local, welcome, worker, pause: Cell::new(PAUSE), told: Told::default() };
     while *orders.borrow_and_update() == Order::Serve {
         let mut ready = tokio::select! {
             biased;
@@ -130,12 +124,7 @@ impl Door {
         if !self.told.full.replace(true) {
             let value = self.worker.shared.permits_max as u64;
             let name = "conversations";
-            let what = || What::Limit {
-                name,
-                value,
-                action: Action::Wait,
-                count: 1,
-            };
+            let what = || What::Limit { name, value, action: Action::Wait, count: 1 };
             self.worker.context.observers.emit(what);
         }
         match Arc::clone(permits).acquire_owned().await {
@@ -147,19 +136,10 @@ impl Door {
 
     /// Gives the connection to this thread, or to the least busy one if this is clearly busier.
     fn place(&self, accepted: Accepted, permit: OwnedSemaphorePermit) {
-        let arrival = Arrival {
-            listener: self.index,
-            accepted,
-            local: self.local.clone(),
-            permit,
-        };
+        let arrival = Arrival { listener: self.index, accepted, local: self.local.clone(), permit };
         let shared = &self.worker.shared;
         let own = shared.loads[self.worker.index].load(Relaxed);
-        let least = shared
-            .loads
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, load)| load.load(Relaxed));
+        let least = shared.loads.iter().enumerate().min_by_key(|(_, load)| load.load(Relaxed));
         if let Some((other, load)) = least
             && own > load.load(Relaxed) + 4 + load.load(Relaxed) / 8
         {
@@ -189,12 +169,7 @@ impl Door {
     /// until a connection of ours has ended. Told only now and then, else it would flood the log.
     async fn shortage(&self, code: Code, error: &io::Error) {
         let now = Instant::now();
-        if self
-            .told
-            .shortage
-            .get()
-            .is_none_or(|last| now.duration_since(last) >= TELL_EVERY)
-        {
+        if self.told.shortage.get().is_none_or(|last| now.duration_since(last) >= TELL_EVERY) {
             self.told.shortage.set(Some(now));
             self.tell(code, error, false);
         }
@@ -207,12 +182,7 @@ impl Door {
 
     fn tell(&self, code: Code, error: &io::Error, fatal: bool) {
         let text = error.to_string();
-        let what = || What::Error {
-            code,
-            text: &text,
-            place: "accept",
-            fatal,
-        };
+        let what = || What::Error { code, text: &text, place: "accept", fatal };
         self.worker.context.observers.emit(what);
     }
 }

@@ -27,10 +27,7 @@ impl Scratch {
     pub(crate) fn take() -> Box<Self> {
         SCRATCH.take().unwrap_or_else(|| {
             let input = vec![0; SMALL + CHUNK].into_boxed_slice();
-            Box::new(Self {
-                input,
-                output: Vec::with_capacity(CHUNK),
-            })
+            Box::new(Self { input, output: Vec::with_capacity(CHUNK) })
         })
     }
 

@@ -63,10 +63,7 @@ impl Conn {
 
     /// Bytes received and bytes sent so far.
     pub fn bytes(&self) -> (u64, u64) {
-        (
-            self.wire.bytes_in.load(Relaxed),
-            self.wire.bytes_out.load(Relaxed),
-        )
+        (self.wire.bytes_in.load(Relaxed), self.wire.bytes_out.load(Relaxed))
     }
 
     /// Bytes sent that the peer's system has not acknowledged yet.
@@ -80,12 +77,7 @@ impl Conn {
     /// Two halves that can be used by two tasks.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         let wire = Arc::clone(&self.wire);
-        (
-            ReadHalf {
-                wire: Arc::clone(&wire),
-            },
-            WriteHalf { wire },
-        )
+        (ReadHalf { wire: Arc::clone(&wire) }, WriteHalf { wire })
     }
 
     /// Makes the close a reset: the peer learns that this was not a clean end.
@@ -130,25 +122,19 @@ impl Drop for WriteHalf {
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Conn")
-            .field("remote", self.remote())
-            .finish_non_exhaustive()
+        f.debug_struct("Conn").field("remote", self.remote()).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for ReadHalf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadHalf")
-            .field("remote", &self.wire.remote)
-            .finish_non_exhaustive()
+        f.debug_struct("ReadHalf").field("remote", &self.wire.remote).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for WriteHalf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WriteHalf")
-            .field("remote", &self.wire.remote)
-            .finish_non_exhaustive()
+        f.debug_struct("WriteHalf").field("remote", &self.wire.remote).finish_non_exhaustive()
     }
 }
 
@@ -227,11 +213,7 @@ impl Wire {
     /// The server is to end: the reader learns it once nothing is left to read.
     pub(crate) fn end(&self) {
         self.ending.store(true, Relaxed);
-        let reader = self
-            .reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reader) = reader {
             reader.wake();
         }

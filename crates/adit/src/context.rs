@@ -18,15 +18,8 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(limits: Limits, observers: Observers, totals: Arc<Totals>) -> Self {
-        let out = OutLimits {
-            reply_bytes: limits.reply_bytes,
-        };
-        Self {
-            limits,
-            out,
-            observers,
-            totals,
-        }
+        let out = OutLimits { reply_bytes: limits.reply_bytes };
+        Self { limits, out, observers, totals }
     }
 }
 

@@ -36,8 +36,5 @@ pub(crate) async fn drain(shared: &Shared, totals: &Totals, within: Duration) ->
     }
     let cut = shared.live() as u64;
     totals.cut.fetch_add(cut, Relaxed);
-    Report {
-        finished: shared.over.load(Relaxed) - before,
-        cut,
-    }
+    Report { finished: shared.over.load(Relaxed) - before, cut }
 }

@@ -76,10 +76,7 @@ pub(crate) type Later = Pin<Box<dyn Future<Output = Result<Bytes, BoxError>>>>;
 
 /// How the answer to a message is given.
 #[must_use]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "now, later or never again: matched by tests of users"
-)]
+#[expect(clippy::exhaustive_enums, reason = "now, later or never again: matched by tests of users")]
 pub enum Answer {
     /// Everything there is to say was given to [`Out::send`], if anything.
     Done,
@@ -129,8 +126,7 @@ impl Out<'_> {
     pub fn send(&mut self, msg: impl AsRef<[u8]>) {
         let msg = msg.as_ref();
         if msg.len() > self.limits.reply_bytes {
-            self.desk
-                .fail(Code::TooBig, format!("an answer of {} B", msg.len()));
+            self.desk.fail(Code::TooBig, format!("an answer of {} B", msg.len()));
         } else if let Err(error) = self.codec.encode(msg, self.buffer) {
             self.desk.fail(Code::BadFrame, error.to_string());
         }
@@ -147,9 +143,7 @@ pub struct Refuse {
 impl Refuse {
     /// Refuses with a reason that is told to observers, not to the peer.
     pub fn because(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-        }
+        Self { reason: reason.into() }
     }
 
     /// The reason.

@@ -22,6 +22,7 @@
 mod accept;
 mod answers;
 mod buffers;
+mod client;
 mod conn;
 mod context;
 mod conversation;
@@ -42,7 +43,8 @@ pub mod testing;
 mod transport;
 mod worker;
 
-pub use adit_proto::address::{Address, AddressError};
+pub use adit_proto::address::{self, Address, AddressError};
+pub use adit_proto::backoff::Backoff;
 pub use adit_proto::code::Code;
 pub use adit_proto::codec::{self, BoxError, Codec};
 pub use adit_proto::endpoint::{self, Endpoint};
@@ -52,6 +54,9 @@ pub use adit_proto::event::{self, Event, What};
 pub use adit_proto::limits::{Limit, Limits, Overlong};
 pub use bytes::Bytes;
 
+pub use client::{
+    BlockingCall, BlockingClient, Call, Client, ClientOptions, Datagrams, Dial, Family,
+};
 pub use conn::{Conn, ReadHalf, WriteHalf};
 pub use drain::Report;
 pub use handler::{Answer, Handler, Open, Opened, Out, Refuse, Service};
@@ -72,7 +77,7 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 pub mod prelude {
     pub use crate::codec::{Delimited, Fixed, Length32, Lines, Raw, Whole};
     pub use crate::{
-        Answer, Bytes, Closed, Conn, Handler, Limit, Limits, Out, Peer, Refuse, Room, Seat, Server,
-        blocking, each, fast, per_thread, stream, task,
+        Answer, BlockingClient, Bytes, Client, Closed, Conn, Handler, Limit, Limits, Out, Peer,
+        Refuse, Room, Seat, Server, blocking, each, fast, per_thread, stream, task,
     };
 }

@@ -25,21 +25,13 @@ pub(crate) struct LingerLimits {
 
 impl LingerLimits {
     pub(crate) fn of(limits: &Limits) -> Self {
-        Self {
-            idle: limits.linger_idle,
-            total: limits.linger,
-            bytes: limits.linger_bytes,
-        }
+        Self { idle: limits.linger_idle, total: limits.linger, bytes: limits.linger_bytes }
     }
 
     /// For a connection that is turned away: it may cost next to nothing.
     pub(crate) fn for_refusal() -> Self {
         let total = Duration::from_millis(200);
-        Self {
-            idle: total,
-            total,
-            bytes: 64 << 10,
-        }
+        Self { idle: total, total, bytes: 64 << 10 }
     }
 }
 

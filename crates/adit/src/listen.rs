@@ -32,8 +32,7 @@ impl ToAddress for Address {
 
 impl ToAddress for str {
     fn to_address(&self) -> Result<Address> {
-        self.parse()
-            .map_err(|error: crate::AddressError| usage(&error))
+        self.parse().map_err(|error: crate::AddressError| usage(&error))
     }
 }
 
@@ -90,9 +89,7 @@ impl Doors {
     pub(crate) fn streams(address: &impl ToAddress) -> Result<Self> {
         let address = address.to_address()?;
         if address.transport.is_datagram() {
-            return Err(usage(&format!(
-                "{address} is for datagrams: use listen_datagrams"
-            )));
+            return Err(usage(&format!("{address} is for datagrams: use listen_datagrams")));
         }
         Self::new(address)
     }
@@ -113,16 +110,8 @@ impl Doors {
 
     fn new(address: Address) -> Result<Self> {
         address.check(Role::Listen).map_err(|error| usage(&error))?;
-        let amplify = address
-            .keys
-            .options()
-            .map_err(|error| usage(&error))?
-            .amplify;
-        Ok(Self {
-            address: Some(address),
-            amplify,
-            ..Self::empty()
-        })
+        let amplify = address.keys.options().map_err(|error| usage(&error))?.amplify;
+        Ok(Self { address: Some(address), amplify, ..Self::empty() })
     }
 
     const fn empty() -> Self {
@@ -138,17 +127,12 @@ impl Doors {
     /// Binds the stream sockets; gives their real addresses.
     pub(crate) fn open(&mut self) -> Result<Vec<Endpoint>> {
         if let Some(address) = self.address.clone() {
-            self.bind_streams(&address)
-                .map_err(|error| cannot_listen(&address, &error))?;
+            self.bind_streams(&address).map_err(|error| cannot_listen(&address, &error))?;
         }
         for listener in &self.listeners {
             let failed = |error| {
-                Error::new(
-                    Code::Internal,
-                    Blame::Caller,
-                    "the listening socket cannot be used",
-                )
-                .with_source(error)
+                Error::new(Code::Internal, Blame::Caller, "the listening socket cannot be used")
+                    .with_source(error)
             };
             listener.set_nonblocking().map_err(failed)?;
         }
@@ -164,8 +148,7 @@ impl Doors {
                 self.listeners.extend(both.into_iter().map(Listener::from));
             }
             Place::Any(port) if !settings.v6only => {
-                self.listeners
-                    .push(listen::tcp_any(*port, &options)?.into());
+                self.listeners.push(listen::tcp_any(*port, &options)?.into());
             }
             Place::Path(_) | Place::Abstract(_) => {
                 let name = unix_name(&address.place);
@@ -175,8 +158,7 @@ impl Doors {
             }
             place => {
                 for address in resolve(place)? {
-                    self.listeners
-                        .push(listen::tcp(address, settings.v6only, &options)?.into());
+                    self.listeners.push(listen::tcp(address, settings.v6only, &options)?.into());
                 }
             }
         }
@@ -188,8 +170,7 @@ impl Doors {
         let Some(address) = self.address.clone() else {
             return Ok(Vec::new());
         };
-        self.bind_datagrams(&address, threads)
-            .map_err(|error| cannot_listen(&address, &error))
+        self.bind_datagrams(&address, threads).map_err(|error| cannot_listen(&address, &error))
     }
 
     fn bind_datagrams(&mut self, address: &Address, threads: usize) -> io::Result<Vec<Endpoint>> {
@@ -212,10 +193,7 @@ impl Doors {
             place => {
                 let group =
                     |address| datagram::udp_group(address, threads, settings.v6only, &options);
-                resolve(place)?
-                    .into_iter()
-                    .map(group)
-                    .collect::<io::Result<_>>()?
+                resolve(place)?.into_iter().map(group).collect::<io::Result<_>>()?
             }
         };
         let mut endpoints = Vec::new();
@@ -223,9 +201,7 @@ impl Doors {
             if let Some(first) = group.first() {
                 endpoints.push(Endpoint::ip(Transport::Udp, first.local_addr()?));
             }
-            let sockets = group
-                .into_iter()
-                .map(|socket| Some(DatagramDoor::Udp(socket)));
+            let sockets = group.into_iter().map(|socket| Some(DatagramDoor::Udp(socket)));
             self.datagrams.push(sockets.collect());
         }
         Ok(endpoints)
@@ -235,12 +211,8 @@ impl Doors {
     pub(crate) fn share(&self) -> Result<Vec<Listener>> {
         let shared: io::Result<_> = self.listeners.iter().map(Listener::try_clone).collect();
         shared.map_err(|error| {
-            Error::new(
-                Code::NoDescriptors,
-                Blame::Local,
-                "cannot share a listening socket",
-            )
-            .with_source(error)
+            Error::new(Code::NoDescriptors, Blame::Local, "cannot share a listening socket")
+                .with_source(error)
         })
     }
 
@@ -257,10 +229,7 @@ impl Doors {
 }
 
 fn settings(address: &Address) -> io::Result<SocketOptions> {
-    address
-        .keys
-        .options()
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
+    address.keys.options().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 pub(crate) fn socket_options(settings: &SocketOptions) -> Options {
@@ -323,11 +292,7 @@ fn cannot_listen(address: &Address, error: &io::Error) -> Error {
         }
         Kind::AddrNotAvailable => {
             let hint = "use an address of this host, or :PORT for all of them";
-            (
-                Code::NoAddress,
-                "this host has no such address".to_owned(),
-                Some(hint),
-            )
+            (Code::NoAddress, "this host has no such address".to_owned(), Some(hint))
         }
         Kind::PermissionDenied => {
             let low = address.port().is_some_and(|port| port < 1024);
@@ -367,9 +332,7 @@ fn holder(address: &Address) -> String {
         .find_map(|owner| {
             let name = owner.program.unwrap_or_default();
             let name = adit_proto::escape::escape_line(name.as_bytes(), 32);
-            owner
-                .pid
-                .map(|pid| format!("; held by pid {pid} \"{name}\""))
+            owner.pid.map(|pid| format!("; held by pid {pid} \"{name}\""))
         })
         .unwrap_or_default()
 }

@@ -88,15 +88,9 @@ impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
     fn part(&mut self, _thread: usize) -> Result<Part<T>> {
         let (listeners, codec) = (self.doors.share()?, self.codec.clone());
         Ok(Box::new(move |index, open, worker| {
-            let welcome: Rc<dyn Welcome> = Rc::new(Greeter {
-                open: Rc::clone(open),
-                codec,
-            });
+            let welcome: Rc<dyn Welcome> = Rc::new(Greeter { open: Rc::clone(open), codec });
             for listener in listeners {
-                watch_door(
-                    accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)),
-                    worker,
-                );
+                watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
             Some(welcome)
         }))
@@ -120,14 +114,9 @@ impl<S: ServeStream> Listening<S> for Streams {
     fn part(&mut self, _thread: usize) -> Result<Part<S>> {
         let listeners = self.doors.share()?;
         Ok(Box::new(move |index, service, worker| {
-            let welcome: Rc<dyn Welcome> = Rc::new(Usher {
-                service: Rc::clone(service),
-            });
+            let welcome: Rc<dyn Welcome> = Rc::new(Usher { service: Rc::clone(service) });
             for listener in listeners {
-                watch_door(
-                    accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)),
-                    worker,
-                );
+                watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
             Some(welcome)
         }))
@@ -188,10 +177,7 @@ impl<T: Open, C: Codec + Clone> Welcome for Greeter<T, C> {
             Err(refusal) => return turn_away(worker, io, alive, refusal.reason()),
         };
         let (context, peer) = (Rc::clone(&worker.context), alive.peer.clone());
-        let protocol = Protocol {
-            codec: self.codec.clone(),
-            handler,
-        };
+        let protocol = Protocol { codec: self.codec.clone(), handler };
         tokio::task::spawn_local(async move {
             let free = || alive.free_slot();
             match io {
@@ -213,12 +199,7 @@ impl<S: ServeStream> Welcome for Usher<S> {
             return;
         };
         let peer = alive.peer.clone();
-        let wire = Wire::new(
-            io,
-            peer.remote().clone(),
-            peer.local().cloned(),
-            peer.number(),
-        );
+        let wire = Wire::new(io, peer.remote().clone(), peer.local().cloned(), peer.number());
         let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
         tokio::task::spawn_local(async move {
             stream::run(service, wire, peer, context, || alive.free_slot()).await;
@@ -228,19 +209,11 @@ impl<S: ServeStream> Welcome for Usher<S> {
 
 /// Makes a connection this thread's own: socket options, a number, a desk, the event.
 fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
-    let Arrival {
-        accepted,
-        local,
-        permit,
-        ..
-    } = arrival;
+    let Arrival { accepted, local, permit, .. } = arrival;
     let (io, remote) = match accepted {
         Accepted::Tcp(socket, remote) => {
             // A connection that is reset already refuses options; reading it says so.
-            drop(adit_net::stream::configure(
-                &socket,
-                worker.context.limits.stall.at(),
-            ));
+            drop(adit_net::stream::configure(&socket, worker.context.limits.stall.at()));
             let remote = Endpoint::ip(Transport::Tcp, remote);
             (TcpStream::from_std(socket).map(Io::Tcp), remote)
         }
@@ -259,19 +232,12 @@ fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
     let emit = |what: What<'_>| worker.context.observers.emit_of(number, remote, || what);
     match io {
         Ok(io) => {
-            emit(What::Open {
-                local: alive.peer.local(),
-            });
+            emit(What::Open { local: alive.peer.local() });
             Some((io, alive))
         }
         Err(error) => {
             let text = error.to_string();
-            emit(What::Error {
-                code: Code::Internal,
-                text: &text,
-                place: "accept",
-                fatal: false,
-            });
+            emit(What::Error { code: Code::Internal, text: &text, place: "accept", fatal: false });
             None
         }
     }
@@ -279,13 +245,11 @@ fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
 
 /// Our end of a connection: the listener's address, but on a wildcard the one the client used.
 fn local_end(listener: Endpoint, io: &Io) -> Endpoint {
-    let is_wildcard = listener
-        .socket_addr()
-        .is_some_and(|at| at.ip().is_unspecified());
+    let is_wildcard = listener.socket_addr().is_some_and(|at| at.ip().is_unspecified());
     match io {
-        Io::Tcp(io) if is_wildcard => io
-            .local_addr()
-            .map_or(listener, |address| Endpoint::ip(Transport::Tcp, address)),
+        Io::Tcp(io) if is_wildcard => {
+            io.local_addr().map_or(listener, |address| Endpoint::ip(Transport::Tcp, address))
+        }
         _ => listener,
     }
 }

@@ -49,10 +49,7 @@ pub(crate) struct Observers {
 
 impl Observers {
     pub(crate) fn new(list: Vec<Box<dyn Observer>>) -> Self {
-        Self {
-            list: (!list.is_empty()).then(|| list.into()),
-            start: Instant::now(),
-        }
+        Self { list: (!list.is_empty()).then(|| list.into()), start: Instant::now() }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
@@ -75,12 +72,7 @@ impl Observers {
         peer: Option<&Endpoint>,
         what: What<'_>,
     ) {
-        let event = Event {
-            at: self.start.elapsed(),
-            conversation,
-            peer,
-            what,
-        };
+        let event = Event { at: self.start.elapsed(), conversation, peer, what };
         for observer in list {
             observer.event(&event);
         }
@@ -103,9 +95,7 @@ impl Observers {
 impl std::fmt::Debug for Observers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let count = self.list.as_ref().map_or(0, |list| list.len());
-        f.debug_struct("Observers")
-            .field("count", &count)
-            .finish_non_exhaustive()
+        f.debug_struct("Observers").field("count", &count).finish_non_exhaustive()
     }
 }
 

@@ -33,14 +33,7 @@ impl Peer {
         number: u64,
         desk: Rc<Desk>,
     ) -> Self {
-        Self {
-            info: Rc::new(Info {
-                remote,
-                local,
-                number,
-            }),
-            desk,
-        }
+        Self { info: Rc::new(Info { remote, local, number }), desk }
     }
 
     /// The peer's address: what the lecture calls the sender's IP address and port.
@@ -229,17 +222,11 @@ impl Desk {
 
     fn sender(&self) -> Sender {
         let mut outside = self.outside.borrow_mut();
-        if let Some(sender) = outside
-            .as_ref()
-            .and_then(|outside| outside.sender.upgrade())
-        {
+        if let Some(sender) = outside.as_ref().and_then(|outside| outside.sender.upgrade()) {
             return Sender(sender);
         }
         let (sender, receiver) = mpsc::channel(self.inbox_max);
-        *outside = Some(Outside {
-            sender: sender.downgrade(),
-            receiver,
-        });
+        *outside = Some(Outside { sender: sender.downgrade(), receiver });
         drop(outside);
         // The conversation has to look at the new channel once to be woken by it.
         self.wake();

@@ -106,10 +106,7 @@ impl Room {
                 self.0.version.fetch_add(1, Ordering::Release);
             }
         });
-        Seat {
-            room: self.clone(),
-            desk,
-        }
+        Seat { room: self.clone(), desk }
     }
 
     /// Sends `msg` to every member.
@@ -123,10 +120,7 @@ impl Room {
     }
 
     fn publish_except(&self, msg: Bytes, except: Option<&Rc<Desk>>) {
-        let letter = Letter {
-            room: self.clone(),
-            msg,
-        };
+        let letter = Letter { room: self.clone(), msg };
         letter.deliver_except(except);
         LOCAL.with_borrow_mut(|local| {
             let now = self.0.version.load(Ordering::Acquire);
@@ -149,18 +143,13 @@ impl Room {
 
     fn threads(&self) -> MutexGuard<'_, Vec<Mailbox>> {
         // A list of mailboxes is whole at every moment: a panic elsewhere does not spoil it.
-        self.0
-            .threads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Room {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Room")
-            .field("id", &self.0.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Room").field("id", &self.0.id).finish_non_exhaustive()
     }
 }
 
@@ -207,9 +196,7 @@ impl Seat {
 
 impl std::fmt::Debug for Seat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seat")
-            .field("room", &self.room)
-            .finish_non_exhaustive()
+        f.debug_struct("Seat").field("room", &self.room).finish_non_exhaustive()
     }
 }
 
@@ -228,9 +215,7 @@ impl Drop for Seat {
             if members.is_empty() {
                 local.members.remove(&self.room.0.id);
                 if let Some(mailbox) = &local.mailbox {
-                    self.room
-                        .threads()
-                        .retain(|thread| !thread.same_channel(mailbox));
+                    self.room.threads().retain(|thread| !thread.same_channel(mailbox));
                     self.room.0.version.fetch_add(1, Ordering::Release);
                 }
             }

@@ -74,15 +74,11 @@ pub(crate) fn start<K: Kind>(
     observers: &Observers,
 ) -> Result<Running> {
     if listeners.is_empty() {
-        return Err(
-            Error::new(Code::Usage, Blame::Caller, "the server listens nowhere")
-                .with_hint("add .listen(\"tcp://127.0.0.1:7000\", Lines::new())"),
-        );
+        return Err(Error::new(Code::Usage, Blame::Caller, "the server listens nowhere")
+            .with_hint("add .listen(\"tcp://127.0.0.1:7000\", Lines::new())"));
     }
-    let endpoints: Vec<Vec<Endpoint>> = listeners
-        .iter_mut()
-        .map(|listener| listener.bind(threads))
-        .collect::<Result<_>>()?;
+    let endpoints: Vec<Vec<Endpoint>> =
+        listeners.iter_mut().map(|listener| listener.bind(threads)).collect::<Result<_>>()?;
     let (mailboxes, letters): (Vec<_>, Vec<_>) =
         (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
     let shared = Arc::new(Shared::new(mailboxes, limits));
@@ -92,10 +88,7 @@ pub(crate) fn start<K: Kind>(
         totals: Arc::default(),
         observers: observers.clone(),
         threads: Vec::with_capacity(threads),
-        files: listeners
-            .iter_mut()
-            .flat_map(|listener| listener.files())
-            .collect(),
+        files: listeners.iter_mut().flat_map(|listener| listener.files()).collect(),
     };
     for (index, mailbox) in letters.into_iter().enumerate() {
         let parts = listeners.iter_mut().map(|listener| listener.part(index));
@@ -112,10 +105,7 @@ pub(crate) fn start<K: Kind>(
         running.threads.push(thread.spawn()?);
     }
     for endpoint in running.endpoints.iter().flatten() {
-        observers.emit(|| What::Listen {
-            addr: endpoint,
-            reach: endpoint.reach(),
-        });
+        observers.emit(|| What::Listen { addr: endpoint, reach: endpoint.reach() });
     }
     Ok(running)
 }
@@ -136,11 +126,7 @@ impl<K: Kind> ThreadParts<K> {
     fn spawn(self) -> Result<Thread> {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
-        let blocking = self
-            .limits
-            .blocking_threads
-            .div_ceil(self.shared.loads.len())
-            .max(1);
+        let blocking = self.limits.blocking_threads.div_ceil(self.shared.loads.len()).max(1);
         let run = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -160,21 +146,11 @@ impl<K: Kind> ThreadParts<K> {
             Error::new(Code::Internal, Blame::Local, "cannot start an I/O thread")
                 .with_source(error)
         };
-        let handle = std::thread::Builder::new()
-            .name(name)
-            .spawn(run)
-            .map_err(failed)?;
+        let handle = std::thread::Builder::new().name(name).spawn(run).map_err(failed)?;
         match is_ready.recv() {
-            Ok(Ok(())) => Ok(Thread {
-                stop: Some(stop),
-                handle: Some(handle),
-            }),
+            Ok(Ok(())) => Ok(Thread { stop: Some(stop), handle: Some(handle) }),
             Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(Error::new(
-                Code::Panic,
-                Blame::Caller,
-                "the service's maker panicked",
-            )),
+            Err(_) => Err(Error::new(Code::Panic, Blame::Caller, "the service's maker panicked")),
         }
     }
 
@@ -188,9 +164,7 @@ impl<K: Kind> ThreadParts<K> {
         let worker = Worker::new(self.index, self.shared, Rc::new(context));
         let service = Rc::new(self.kind.thread());
         let parts = self.parts.into_iter().enumerate();
-        let welcomes = parts
-            .map(|(index, part)| part(index, &service, &worker))
-            .collect();
+        let welcomes = parts.map(|(index, part)| part(index, &service, &worker)).collect();
         // Nobody listens to the word if the start was given up.
         drop(ready.send(Ok(())));
         tokio::select! {
@@ -244,11 +218,7 @@ impl Running {
 
     /// Conversations on each I/O thread.
     pub fn loads(&self) -> Vec<usize> {
-        self.shared
-            .loads
-            .iter()
-            .map(|load| load.load(Relaxed))
-            .collect()
+        self.shared.loads.iter().map(|load| load.load(Relaxed)).collect()
     }
 
     /// Lets the server run on without this handle, until the process ends.
@@ -272,9 +242,7 @@ impl Running {
 
     /// Runs until a signal, then drains.
     pub(crate) fn until_signal(self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let failed = |error| {
             Error::new(Code::Internal, Blame::Local, "cannot listen for signals").with_source(error)
         };

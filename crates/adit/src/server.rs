@@ -116,13 +116,7 @@ impl<K: Kind> Server<K> {
     fn of(kind: K) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (listeners, observers) = (Vec::new(), Vec::new());
-        Self {
-            kind,
-            listeners,
-            threads,
-            limits: Limits::default(),
-            observers,
-        }
+        Self { kind, listeners, threads, limits: Limits::default(), observers }
     }
 
     /// Serves on so many I/O threads, at least 1; the default is one per core.
@@ -155,13 +149,7 @@ impl<K: Kind> Server<K> {
     pub fn start(self) -> Result<Running> {
         let observers = Observers::new(self.observers);
         let listeners = self.listeners.into_iter().collect::<Result<Vec<_>>>()?;
-        running::start(
-            &self.kind,
-            listeners,
-            self.threads,
-            &Arc::new(self.limits),
-            &observers,
-        )
+        running::start(&self.kind, listeners, self.threads, &Arc::new(self.limits), &observers)
     }
 
     /// Starts the server and runs it until a signal: SIGTERM and SIGHUP drain for up to 30 s, SIGINT

@@ -53,10 +53,7 @@ pub fn task<F>(answer: F) -> impl Service
 where
     F: AsyncFn(Bytes) -> Result<Bytes, BoxError> + Clone + Send + 'static,
 {
-    per_thread(
-        move || Rc::new(answer.clone()),
-        |answer, _| Task(Rc::clone(answer)),
-    )
+    per_thread(move || Rc::new(answer.clone()), |answer, _| Task(Rc::clone(answer)))
 }
 
 struct Task<F>(Rc<F>);
@@ -189,9 +186,6 @@ where
 {
     type Open = OnThread<S, F>;
     fn thread(&self) -> OnThread<S, F> {
-        OnThread {
-            state: (self.state)(),
-            open: self.open.clone(),
-        }
+        OnThread { state: (self.state)(), open: self.open.clone() }
     }
 }

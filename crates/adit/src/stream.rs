@@ -99,9 +99,7 @@ async fn serve<S: ServeStream>(
     context: &Context,
 ) -> Code {
     let emit = |what: What<'_>| {
-        context
-            .observers
-            .emit_of(peer.number(), peer.remote(), || what);
+        context.observers.emit_of(peer.number(), peer.remote(), || what);
     };
     let mut served = pin!(service.serve(Conn::new(Arc::clone(wire))));
     let served = poll_fn(|cx| {

@@ -85,20 +85,13 @@ pub fn memory_with<V: Service, C: Codec + Clone>(
     let desk = Desk::new(limits.inbox);
     let here = || Endpoint::named(Transport::Memory, Place::Unnamed);
     let peer = Peer::new(here(), Some(here()), 1, desk);
-    let context = Context::new(
-        limits,
-        Observers::new(Vec::new()),
-        Arc::new(Totals::default()),
-    );
+    let context = Context::new(limits, Observers::new(Vec::new()), Arc::new(Totals::default()));
     let context = Rc::new(context);
     let server_codec = codec.clone();
     let service = async move {
         match service.thread().open(&peer) {
             Ok(handler) => {
-                let protocol = Protocol {
-                    codec: server_codec,
-                    handler,
-                };
+                let protocol = Protocol { codec: server_codec, handler };
                 conversation::run(server, protocol, peer, context, || ()).await
             }
             Err(_) => Closed {
@@ -110,16 +103,8 @@ pub fn memory_with<V: Service, C: Codec + Clone>(
             },
         }
     };
-    let client = Client {
-        io: Some(client),
-        codec,
-        received: BytesMut::new(),
-    };
-    Memory {
-        service: Some(Box::pin(service)),
-        closed: None,
-        client,
-    }
+    let client = Client { io: Some(client), codec, received: BytesMut::new() };
+    Memory { service: Some(Box::pin(service)), closed: None, client }
 }
 
 impl<C: Codec> Memory<C> {
@@ -145,9 +130,7 @@ impl<C: Codec> Memory<C> {
     pub async fn send(&mut self, msg: impl AsRef<[u8]>) -> Result<(), Ended> {
         let mut framed = Vec::new();
         if self.client.codec.encode(msg.as_ref(), &mut framed).is_err() {
-            return Err(Ended {
-                closed: self.closed,
-            });
+            return Err(Ended { closed: self.closed });
         }
         self.send_raw(framed).await
     }
@@ -160,8 +143,7 @@ impl<C: Codec> Memory<C> {
     /// # Cancel safety
     /// A dropped call may have sent a part of the bytes.
     pub async fn send_raw(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Ended> {
-        self.drive(async |client| client.io.as_mut()?.write_all(bytes.as_ref()).await.ok())
-            .await
+        self.drive(async |client| client.io.as_mut()?.write_all(bytes.as_ref()).await.ok()).await
     }
 
     /// Waits for the next message.
@@ -218,11 +200,7 @@ impl<C: Codec> Memory<C> {
         &mut self,
         act: impl AsyncFnOnce(&mut Client<C>) -> Option<T>,
     ) -> Result<T, Ended> {
-        let Self {
-            service,
-            closed,
-            client,
-        } = self;
+        let Self { service, closed, client } = self;
         let mut act = pin!(act(client));
         let done = poll_fn(|cx| {
             if let Some(running) = service
@@ -258,9 +236,7 @@ impl<C: Codec> Client<C> {
 
 impl<C> fmt::Debug for Memory<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Memory")
-            .field("closed", &self.closed)
-            .finish_non_exhaustive()
+        f.debug_struct("Memory").field("closed", &self.closed).finish_non_exhaustive()
     }
 }
 

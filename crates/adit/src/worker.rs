@@ -72,11 +72,7 @@ impl Shared {
             // The sender lives as long as this value.
             Err(_) => std::future::pending().await,
         };
-        Error::new(
-            Code::Internal,
-            Blame::Local,
-            format!("a listening socket broke: {text}"),
-        )
+        Error::new(Code::Internal, Blame::Local, format!("a listening socket broke: {text}"))
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -112,9 +108,7 @@ fn descriptors_for_conversations() -> usize {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("loads", &self.loads)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("loads", &self.loads).finish_non_exhaustive()
     }
 }
 
@@ -168,13 +162,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, context: Rc<Context>) -> Rc<Self> {
         let (order, _) = watch::channel(Order::Serve);
-        Rc::new(Self {
-            index,
-            shared,
-            context,
-            desks: RefCell::default(),
-            order,
-        })
+        Rc::new(Self { index, shared, context, desks: RefCell::default(), order })
     }
 
     /// The course of this thread and its changes.
@@ -226,16 +214,9 @@ impl Worker {
         self.desks.borrow_mut().insert(number, Rc::clone(&desk));
         self.context.totals.open();
         let peer = Peer::new(remote, local, number, desk);
-        let slot = RefCell::new(Some(Slot {
-            worker: Rc::clone(self),
-            _permit: permit,
-        }));
+        let slot = RefCell::new(Some(Slot { worker: Rc::clone(self), _permit: permit }));
         self.shared.unclosed.fetch_add(1, Relaxed);
-        Alive {
-            worker: Rc::clone(self),
-            peer,
-            slot,
-        }
+        Alive { worker: Rc::clone(self), peer, slot }
     }
 
     /// Counts one more conversation on this thread.

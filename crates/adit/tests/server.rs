@@ -29,19 +29,13 @@ fn one_handler_serves_tcp_udp_unix_and_two_codecs() {
         .listen_datagrams(&dgram)
         .start()
         .unwrap();
-    assert_eq!(
-        ask(&mut client(server.addr(0)), "a\r\nbb\nc", 2),
-        ["A", "BB"]
-    );
+    assert_eq!(ask(&mut client(server.addr(0)), "a\r\nbb\nc", 2), ["A", "BB"]);
     let mut binary = client(server.addr(1));
     binary.write_all(b"\0\0\0\x02hi").unwrap();
     let mut answer = [0; 6];
     binary.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"\0\0\0\x02HI");
-    assert_eq!(
-        ask_udp(&udp_client(server.addr(2).socket_addr().unwrap()), b"hello"),
-        b"HELLO"
-    );
+    assert_eq!(ask_udp(&udp_client(server.addr(2).socket_addr().unwrap()), b"hello"), b"HELLO");
 
     use std::os::linux::net::SocketAddrExt;
     let named = |name: &str| {
@@ -66,10 +60,7 @@ fn one_handler_serves_tcp_udp_unix_and_two_codecs() {
 
 #[test]
 fn an_unterminated_last_line_is_a_message_and_the_answer_comes_after_the_half_close() {
-    let server = Server::new(upper())
-        .listen("tcp://127.0.0.1:0", Lines::new())
-        .start()
-        .unwrap();
+    let server = Server::new(upper()).listen("tcp://127.0.0.1:0", Lines::new()).start().unwrap();
     let mut stream = client(server.addr(0));
     stream.write_all(b"one\nlast").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -78,10 +69,7 @@ fn an_unterminated_last_line_is_a_message_and_the_answer_comes_after_the_half_cl
 
 #[test]
 fn both_families_are_served_on_a_wildcard() {
-    let server = Server::new(upper())
-        .listen("tcp://:0", Lines::new())
-        .start()
-        .unwrap();
+    let server = Server::new(upper()).listen("tcp://:0", Lines::new()).start().unwrap();
     let port = server.addr(0).socket_addr().unwrap().port();
     for ip in ["127.0.0.1", "::1"] {
         let mut stream = TcpStream::connect((ip, port)).unwrap();
@@ -91,10 +79,7 @@ fn both_families_are_served_on_a_wildcard() {
 
 #[test]
 fn a_datagram_is_answered_from_the_address_it_came_to() {
-    let server = Server::new(upper())
-        .listen_datagrams("udp://:0")
-        .start()
-        .unwrap();
+    let server = Server::new(upper()).listen_datagrams("udp://:0").start().unwrap();
     let port = server.addr(0).socket_addr().unwrap().port();
     for last in [1, 5, 77] {
         let peer = (Ipv4Addr::new(127, 0, 0, last), port).into();
@@ -105,10 +90,7 @@ fn a_datagram_is_answered_from_the_address_it_came_to() {
 #[test]
 fn datagrams_of_every_size_are_messages() {
     let echo = fast(|msg, out| out.send(msg));
-    let server = Server::new(echo)
-        .listen_datagrams("udp://127.0.0.1:0")
-        .start()
-        .unwrap();
+    let server = Server::new(echo).listen_datagrams("udp://127.0.0.1:0").start().unwrap();
     let socket = udp_client(server.addr(0).socket_addr().unwrap());
     for size in [0, 1, 1472, 20_000, 65_507, 0] {
         assert_eq!(ask_udp(&socket, &vec![7; size]).len(), size);
@@ -135,14 +117,9 @@ fn a_peer_that_is_gone_does_not_end_the_datagram_loop() {
 
 #[test]
 fn the_port_of_a_datagram_server_is_not_shared_with_strangers() {
-    let server = Server::new(upper())
-        .listen_datagrams("udp://127.0.0.1:0")
-        .start()
-        .unwrap();
+    let server = Server::new(upper()).listen_datagrams("udp://127.0.0.1:0").start().unwrap();
     let address = server.addr(0).socket_addr().unwrap();
-    let second = Server::new(upper())
-        .listen_datagrams(format!("udp://{address}"))
-        .start();
+    let second = Server::new(upper()).listen_datagrams(format!("udp://{address}")).start();
     let error = second.unwrap_err();
     assert_eq!(error.code(), Code::InUse);
     assert!(error.to_string().contains("held by pid"), "{error}");
@@ -187,15 +164,10 @@ impl Handler for Mixed {
 #[tokio::test]
 async fn answers_keep_the_order_of_their_messages_whatever_is_ready_first() {
     for in_flight in [1, 2, 3, 32] {
-        let limits = Limits {
-            in_flight,
-            ..Limits::default()
-        };
+        let limits = Limits { in_flight, ..Limits::default() };
         let service = each(|_| Mixed::default());
         let mut peer = adit::testing::memory_with(service, Lines::new(), limits);
-        for msg in [
-            "a", "later 9", "b", "later 0", "c", "later 3", "d", "quit", "never",
-        ] {
+        for msg in ["a", "later 9", "b", "later 0", "c", "later 3", "d", "quit", "never"] {
             peer.send(msg).await.unwrap();
         }
         for msg in ["a", "after 9", "b", "after 0", "c", "after 3", "d", "bye"] {
@@ -213,10 +185,7 @@ async fn every_split_of_the_input_gives_the_same_answers() {
     assert_eq!(answer.unwrap(), b"a\nafter 2\nb\n\nafter 0\nlast\n");
     let input = b"\0\0\0\x01a\0\0\0\x07later 3\0\0\0\0";
     let answer = adit::testing::every_split(each(|_| Mixed::default()), Length32::default(), input);
-    assert_eq!(
-        answer.await.unwrap(),
-        b"\0\0\0\x01a\0\0\0\x07after 3\0\0\0\0"
-    );
+    assert_eq!(answer.await.unwrap(), b"\0\0\0\x01a\0\0\0\x07after 3\0\0\0\0");
     let whole = fast(|msg, out| out.send(msg.len().to_string()));
     let answer = adit::testing::every_split(whole, Whole::new(), b"all of it").await;
     assert_eq!(answer.unwrap(), b"9");
@@ -238,10 +207,7 @@ async fn a_message_cut_short_is_named_and_a_foreign_one_refused() {
     let mut peer = adit::testing::memory(upper(), Length32::default());
     peer.send_raw(b"\0\0\0\x09short").await.unwrap();
     assert_eq!(peer.finish().await.code, Code::Truncated);
-    let limits = Limits {
-        message_bytes: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { message_bytes: 100, ..Limits::default() };
     let mut peer = adit::testing::memory_with(upper(), Length32::default(), limits.clone());
     peer.send_raw(b"GET / HTTP/1.1\r\n").await.unwrap();
     assert_eq!(peer.closed().await.code, Code::TooBig);
@@ -252,11 +218,7 @@ async fn a_message_cut_short_is_named_and_a_foreign_one_refused() {
 
 #[tokio::test]
 async fn a_message_that_is_too_long_can_be_skipped_or_answered() {
-    let skip = Limits {
-        message_bytes: 10,
-        overlong: adit::Overlong::Skip,
-        ..Limits::default()
-    };
+    let skip = Limits { message_bytes: 10, overlong: adit::Overlong::Skip, ..Limits::default() };
     let long = "y".repeat(200_000);
     let input = format!("one\n{long}\ntwo\n{}\nthree\n", &long[..11]);
     let mut peer = adit::testing::memory_with(upper(), Lines::new(), skip.clone());
@@ -269,17 +231,11 @@ async fn a_message_that_is_too_long_can_be_skipped_or_answered() {
     }
     assert_eq!(got, ["ONE", "TWO", "THREE"]);
     let mut peer = adit::testing::memory_with(upper(), Length32::default(), skip);
-    peer.send_raw([&b"\0\0\0\x0c"[..], &[b'z'; 12], b"\0\0\0\x02ok"].concat())
-        .await
-        .unwrap();
+    peer.send_raw([&b"\0\0\0\x0c"[..], &[b'z'; 12], b"\0\0\0\x02ok"].concat()).await.unwrap();
     assert_eq!(peer.recv().await.unwrap(), "OK");
 
     let overlong = adit::Overlong::Answer("too long".into());
-    let answer = Limits {
-        message_bytes: 10,
-        overlong,
-        ..Limits::default()
-    };
+    let answer = Limits { message_bytes: 10, overlong, ..Limits::default() };
     let mut peer = adit::testing::memory_with(upper(), Lines::new(), answer);
     peer.send_raw(vec![b'x'; 2000]).await.unwrap();
     assert_eq!(peer.recv().await.unwrap(), "too long");
@@ -288,10 +244,7 @@ async fn a_message_that_is_too_long_can_be_skipped_or_answered() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_or_unframeable_ends_the_conversation() {
-    let limits = Limits {
-        reply_bytes: 5,
-        ..Limits::default()
-    };
+    let limits = Limits { reply_bytes: 5, ..Limits::default() };
     let double = fast(|msg, out| out.send([msg, msg].concat()));
     let mut peer = adit::testing::memory_with(double, Lines::new(), limits);
     assert_eq!(peer.call("ab").await.unwrap(), "abab");
@@ -314,11 +267,7 @@ async fn time_limits_end_what_does_not_move_and_nothing_else() {
     };
     let mut peer = adit::testing::memory_with(upper(), Lines::new(), limits.clone());
     let closed = peer.closed().await;
-    assert_eq!(
-        (closed.code, closed.lasted.as_secs()),
-        (Code::MessageTimeout, 10),
-        "never began"
-    );
+    assert_eq!((closed.code, closed.lasted.as_secs()), (Code::MessageTimeout, 10), "never began");
 
     let mut peer = adit::testing::memory_with(upper(), Lines::new(), limits.clone());
     peer.call("x").await.unwrap();
@@ -327,11 +276,7 @@ async fn time_limits_end_what_does_not_move_and_nothing_else() {
         peer.call("x").await.unwrap();
     }
     let closed = peer.closed().await;
-    assert_eq!(
-        (closed.code, closed.lasted.as_secs()),
-        (Code::IdleTimeout, 81),
-        "since the last"
-    );
+    assert_eq!((closed.code, closed.lasted.as_secs()), (Code::IdleTimeout, 81), "since the last");
 
     let mut peer = adit::testing::memory_with(upper(), Lines::new(), limits.clone());
     peer.send_raw("begun").await.unwrap();
@@ -346,21 +291,14 @@ async fn time_limits_end_what_does_not_move_and_nothing_else() {
     };
     let closed = dribble.await;
     assert_eq!(closed.code, Code::MessageTimeout);
-    assert!(
-        (30..=32).contains(&closed.lasted.as_secs()),
-        "a byte now and then does not help"
-    );
+    assert!((30..=32).contains(&closed.lasted.as_secs()), "a byte now and then does not help");
 
     let slow = task(async |msg: Bytes| {
         tokio::time::sleep(Duration::from_secs(600)).await;
         Ok(msg)
     });
     let mut peer = adit::testing::memory_with(slow, Lines::new(), limits);
-    assert_eq!(
-        peer.call("x").await.unwrap(),
-        "x",
-        "idle does not run while an answer is owed"
-    );
+    assert_eq!(peer.call("x").await.unwrap(), "x", "idle does not run while an answer is owed");
 }
 
 #[test]
@@ -378,9 +316,7 @@ fn a_panic_ends_one_conversation_and_is_reported() {
         }
     }
     let (observer, seen) = watch();
-    let service = per_thread(Rc::<RefCell<u32>>::default, |count, _| {
-        Boom(Rc::clone(count))
-    });
+    let service = per_thread(Rc::<RefCell<u32>>::default, |count, _| Boom(Rc::clone(count)));
     let server = Server::new(service)
         .observe(observer)
         .threads(1)
@@ -417,10 +353,8 @@ fn no_answer_is_lost_because_the_peer_sent_more_than_was_read() {
             Answer::Close
         }
     }
-    let server = Server::new(each(|_| OnceLarge))
-        .listen("tcp://127.0.0.1:0", Lines::new())
-        .start()
-        .unwrap();
+    let server =
+        Server::new(each(|_| OnceLarge)).listen("tcp://127.0.0.1:0", Lines::new()).start().unwrap();
     for _ in 0..20 {
         let address = server.addr(0).socket_addr().unwrap();
         let socket = socket_with_small_buffer();
@@ -443,10 +377,7 @@ fn socket_with_small_buffer() -> socket2::Socket {
 fn a_peer_that_does_not_read_is_bounded_and_ended() {
     let (observer, seen) = watch();
     let big = fast(|_, out| out.send(vec![b'x'; 1 << 20]));
-    let limits = Limits {
-        stall: Limit::At(Duration::from_millis(300)),
-        ..Limits::default()
-    };
+    let limits = Limits { stall: Limit::At(Duration::from_millis(300)), ..Limits::default() };
     let server = Server::new(big)
         .observe(observer)
         .limits(limits)
@@ -465,11 +396,8 @@ fn a_drain_takes_what_is_queued_finishes_what_is_owed_and_cuts_the_rest() {
         tokio::time::sleep(Duration::from_millis(rounds.min(1_000_000))).await;
         Ok(msg)
     });
-    let server = Server::new(slow)
-        .threads(2)
-        .listen("tcp://127.0.0.1:0", Lines::new())
-        .start()
-        .unwrap();
+    let server =
+        Server::new(slow).threads(2).listen("tcp://127.0.0.1:0", Lines::new()).start().unwrap();
     let mut clients: Vec<_> = (0..6)
         .map(|index| {
             let mut stream = client(server.addr(0));
@@ -478,10 +406,7 @@ fn a_drain_takes_what_is_queued_finishes_what_is_owed_and_cuts_the_rest() {
             stream
         })
         .collect();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let report = runtime.block_on(server.drain(Duration::from_secs(2)));
     assert_eq!((report.finished, report.cut), (5, 1));
     for stream in &mut clients[1..] {
@@ -499,15 +424,9 @@ fn a_drain_closes_idle_conversations_and_the_port() {
     let mut idle = client(server.addr(0));
     assert_eq!(ask(&mut idle, "x\n", 1), ["X"]);
     let address = server.addr(0).socket_addr().unwrap();
-    assert_eq!(
-        ask_udp(&udp_client(server.addr(1).socket_addr().unwrap()), b"y"),
-        b"Y"
-    );
+    assert_eq!(ask_udp(&udp_client(server.addr(1).socket_addr().unwrap()), b"y"), b"Y");
     let drained = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(server.drain(Duration::from_secs(10)))
     });
     assert_eq!(read_to_end(&mut idle), b"");
@@ -536,10 +455,7 @@ fn a_ready_socket_is_taken_and_outlives_the_server() {
 
 #[test]
 fn at_the_limit_newcomers_wait_in_the_kernels_queue() {
-    let limits = Limits {
-        conversations: Limit::At(2),
-        ..Limits::default()
-    };
+    let limits = Limits { conversations: Limit::At(2), ..Limits::default() };
     let (observer, seen) = watch();
     let server = Server::new(upper())
         .observe(observer)
@@ -560,20 +476,14 @@ fn at_the_limit_newcomers_wait_in_the_kernels_queue() {
 
 #[test]
 fn connections_are_spread_evenly() {
-    let server = Server::new(upper())
-        .threads(4)
-        .listen("tcp://127.0.0.1:0", Lines::new())
-        .start()
-        .unwrap();
+    let server =
+        Server::new(upper()).threads(4).listen("tcp://127.0.0.1:0", Lines::new()).start().unwrap();
     let mut clients: Vec<_> = (0..400).map(|_| client(server.addr(0))).collect();
     for stream in &mut clients {
         assert_eq!(ask(stream, "x\n", 1), ["X"]);
     }
     let loads = server.loads();
-    assert!(
-        loads.iter().all(|load| (70..=130).contains(load)),
-        "{loads:?}"
-    );
+    assert!(loads.iter().all(|load| (70..=130).contains(load)), "{loads:?}");
 }
 
 #[test]
@@ -627,17 +537,12 @@ fn a_sender_reaches_the_peer_from_another_thread() {
 
 #[test]
 fn fifty_datagram_peers_at_once_each_get_their_own_answers() {
-    let server = Server::new(upper())
-        .listen_datagrams("udp://127.0.0.1:0")
-        .start()
-        .unwrap();
+    let server = Server::new(upper()).listen_datagrams("udp://127.0.0.1:0").start().unwrap();
     let address = server.addr(0).socket_addr().unwrap();
     let clients: Vec<_> = (0..50).map(|_| udp_client(address)).collect();
     for round in 0..5 {
         for (index, socket) in clients.iter().enumerate() {
-            socket
-                .send(format!("c{index} r{round}").as_bytes())
-                .unwrap();
+            socket.send(format!("c{index} r{round}").as_bytes()).unwrap();
         }
         for (index, socket) in clients.iter().enumerate() {
             let mut answer = [0; 40];
@@ -656,16 +561,10 @@ fn bad_addresses_are_usage_errors() {
         ("udp://127.0.0.1:0", "use listen_datagrams"),
         ("tcp://127.0.0.1:99999", "out of range"),
     ] {
-        let error = Server::new(upper())
-            .listen(address, Lines::new())
-            .start()
-            .unwrap_err();
+        let error = Server::new(upper()).listen(address, Lines::new()).start().unwrap_err();
         assert_eq!(error.code(), Code::Usage);
         assert!(error.to_string().contains(says), "{error}");
     }
-    let error = Server::new(upper())
-        .listen("tcp://192.0.2.1:0", Lines::new())
-        .start()
-        .unwrap_err();
+    let error = Server::new(upper()).listen("tcp://192.0.2.1:0", Lines::new()).start().unwrap_err();
     assert_eq!(error.code(), Code::NoAddress);
 }

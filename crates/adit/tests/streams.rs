@@ -18,10 +18,7 @@ fn a_raw_stream_has_a_half_close_in_both_directions() {
         tokio::io::copy(&mut from_client, &mut to_client).await?;
         Ok(())
     });
-    let server = Server::streams(echo)
-        .listen("tcp://127.0.0.1:0")
-        .start()
-        .unwrap();
+    let server = Server::streams(echo).listen("tcp://127.0.0.1:0").start().unwrap();
     let mut first = client(server.addr(0));
     first.write_all(b"abc").unwrap();
     first.shutdown(Shutdown::Write).unwrap();
@@ -97,18 +94,12 @@ fn a_drain_lets_streams_end_once_nothing_is_left_to_read() {
         Ok(())
     });
     let (observer, seen) = watch();
-    let server = Server::streams(echo)
-        .observe(observer)
-        .listen("tcp://127.0.0.1:0")
-        .start()
-        .unwrap();
+    let server =
+        Server::streams(echo).observe(observer).listen("tcp://127.0.0.1:0").start().unwrap();
     let mut open = client(server.addr(0));
     assert_eq!(ask(&mut open, "x\n", 1), ["x"]);
     let drained = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(server.drain(Duration::from_secs(10)))
     });
     assert_eq!(read_to_end(&mut open), b"");
@@ -139,14 +130,11 @@ impl Handler for Chat {
 fn a_room_reaches_every_other_member_once_across_threads() {
     let room = Room::new();
     let inside = room.clone();
-    let server = Server::new(each(move |_| Chat {
-        room: inside.clone(),
-        seat: None,
-    }))
-    .threads(3)
-    .listen("tcp://127.0.0.1:0", Lines::new())
-    .start()
-    .unwrap();
+    let server = Server::new(each(move |_| Chat { room: inside.clone(), seat: None }))
+        .threads(3)
+        .listen("tcp://127.0.0.1:0", Lines::new())
+        .start()
+        .unwrap();
     let mut clients: Vec<_> = (0..20)
         .map(|_| {
             let mut stream = client(server.addr(0));
@@ -154,22 +142,14 @@ fn a_room_reaches_every_other_member_once_across_threads() {
             stream
         })
         .collect();
-    assert!(
-        server.loads().iter().all(|load| *load > 2),
-        "{:?}",
-        server.loads()
-    );
+    assert!(server.loads().iter().all(|load| *load > 2), "{:?}", server.loads());
     clients[0].write_all(b"hi all\n").unwrap();
     for stream in &mut clients[1..] {
         assert_eq!(read_lines(stream, 1), ["hi all"]);
     }
     room.publish("from outside");
     for stream in &mut clients {
-        assert_eq!(
-            read_lines(stream, 1),
-            ["from outside"],
-            "the sender did not hear itself"
-        );
+        assert_eq!(read_lines(stream, 1), ["from outside"], "the sender did not hear itself");
     }
 }
 
@@ -177,14 +157,11 @@ fn a_room_reaches_every_other_member_once_across_threads() {
 fn a_member_that_reads_too_slowly_loses_the_oldest_and_nobody_else_notices() {
     let room = Room::new();
     let inside = room.clone();
-    let server = Server::new(each(move |_| Chat {
-        room: inside.clone(),
-        seat: None,
-    }))
-    .threads(2)
-    .listen("tcp://127.0.0.1:0", Lines::new())
-    .start()
-    .unwrap();
+    let server = Server::new(each(move |_| Chat { room: inside.clone(), seat: None }))
+        .threads(2)
+        .listen("tcp://127.0.0.1:0", Lines::new())
+        .start()
+        .unwrap();
     let (mut quick, mut slow) = (client(server.addr(0)), client(server.addr(0)));
     for stream in [&mut quick, &mut slow] {
         assert_eq!(read_lines(stream, 1), ["welcome"]);
@@ -194,10 +171,7 @@ fn a_member_that_reads_too_slowly_loses_the_oldest_and_nobody_else_notices() {
     for number in 0..400 {
         room.publish(format!("{number} {body}"));
         let line = read_lines(&mut quick, 1).remove(0);
-        assert!(
-            line.starts_with(&format!("{number} ")),
-            "in order and complete"
-        );
+        assert!(line.starts_with(&format!("{number} ")), "in order and complete");
     }
     assert!(room.dropped() > 100, "dropped {}", room.dropped());
     room.publish("end");
@@ -212,9 +186,5 @@ fn a_member_that_reads_too_slowly_loses_the_oldest_and_nobody_else_notices() {
         numbers.push(number.parse::<u32>().unwrap());
     }
     assert!(numbers.is_sorted());
-    assert_eq!(
-        numbers.last(),
-        Some(&399),
-        "the oldest went, not the newest"
-    );
+    assert_eq!(numbers.last(), Some(&399), "the oldest went, not the newest");
 }

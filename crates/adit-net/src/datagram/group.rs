@@ -29,10 +29,7 @@ pub fn udp_group(
 ) -> io::Result<Vec<UdpSocket>> {
     let first = new_socket(address, v6only, options)?;
     first.bind(&address.into())?;
-    let bound = first
-        .local_addr()?
-        .as_socket()
-        .ok_or(io::ErrorKind::Unsupported)?;
+    let bound = first.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
     first.set_reuse_port(true)?;
     let mut group = vec![UdpSocket::from(first)];
     for _ in 1..sockets {

@@ -91,9 +91,7 @@ impl RecvBatch {
 
 impl std::fmt::Debug for RecvBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecvBatch")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RecvBatch").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -104,10 +102,7 @@ impl DatagramSocket {
     /// The runtime cannot watch it: no descriptor is left.
     pub fn udp(socket: UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            io: sys::watch(socket.into())?,
-            has_error_queue: true,
-        })
+        Ok(Self { io: sys::watch(socket.into())?, has_error_queue: true })
     }
 
     /// Takes a Unix datagram socket to this runtime.
@@ -116,10 +111,7 @@ impl DatagramSocket {
     /// As [`udp`](Self::udp).
     pub fn unix(socket: UnixDatagram) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self {
-            io: sys::watch(socket.into())?,
-            has_error_queue: false,
-        })
+        Ok(Self { io: sys::watch(socket.into())?, has_error_queue: false })
     }
 
     /// A UDP socket that talks to one peer and hears of its refusals.
@@ -132,10 +124,7 @@ impl DatagramSocket {
         options: &Options,
     ) -> io::Result<Self> {
         let io = sys::watch(group::connected(peer, source, options)?.into())?;
-        Ok(Self {
-            io,
-            has_error_queue: false,
-        })
+        Ok(Self { io, has_error_queue: false })
     }
 
     /// A Unix datagram socket that talks to one peer, under an abstract name that the kernel chose so
@@ -158,9 +147,7 @@ impl DatagramSocket {
     /// # Errors
     /// The socket is not open.
     pub fn local(&self) -> io::Result<DatagramPeer> {
-        Ok(DatagramPeer::of(
-            &socket2::SockRef::from(&self.io).local_addr()?,
-        ))
+        Ok(DatagramPeer::of(&socket2::SockRef::from(&self.io).local_addr()?))
     }
 
     /// Receives the datagrams that are there, up to a batch, as soon as there is one.
@@ -229,11 +216,7 @@ impl DatagramSocket {
     /// `WouldBlock` if the send queue is full; "message too long"; what the network says.
     pub fn try_send(&self, data: &[u8], to: &DatagramPeer, local: Option<Local>) -> io::Result<()> {
         let to = to.to_socket2().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let outgoing = Outgoing {
-            bytes: data,
-            to: &to,
-            from: local,
-        };
+        let outgoing = Outgoing { bytes: data, to: &to, from: local };
         match sys::send(self.io.as_fd(), &outgoing) {
             // The error was about an earlier datagram; this one has not been tried.
             Err(error) if self.is_peers_error(&error) => sys::send(self.io.as_fd(), &outgoing),
@@ -343,11 +326,7 @@ impl SendBatch {
         };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(data);
-        self.items.push(Item {
-            bytes: start..self.bytes.len(),
-            to,
-            from: local,
-        });
+        self.items.push(Item { bytes: start..self.bytes.len(), to, from: local });
         true
     }
 
@@ -378,11 +357,7 @@ impl SendBatch {
             if left.is_empty() {
                 break Ok(());
             }
-            let batch: Vec<_> = left
-                .iter()
-                .take(HEADERS)
-                .map(|item| self.outgoing(item))
-                .collect();
+            let batch: Vec<_> = left.iter().take(HEADERS).map(|item| self.outgoing(item)).collect();
             match sys::send_many(socket.as_fd(), &batch) {
                 Ok(sent) => (done, repeated) = (done + sent, false),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Err(error),
@@ -399,17 +374,11 @@ impl SendBatch {
     }
 
     fn outgoing<'a>(&'a self, item: &'a Item) -> Outgoing<'a> {
-        Outgoing {
-            bytes: &self.bytes[item.bytes.clone()],
-            to: &item.to,
-            from: item.from,
-        }
+        Outgoing { bytes: &self.bytes[item.bytes.clone()], to: &item.to, from: item.from }
     }
 
     fn forget(&mut self, done: usize) {
-        let end = done
-            .checked_sub(1)
-            .map_or(0, |last| self.items[last].bytes.end);
+        let end = done.checked_sub(1).map_or(0, |last| self.items[last].bytes.end);
         self.items.drain(..done);
         self.bytes.drain(..end);
         for item in &mut self.items {
@@ -420,8 +389,6 @@ impl SendBatch {
 
 impl std::fmt::Debug for SendBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendBatch")
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("SendBatch").field("len", &self.len()).finish_non_exhaustive()
     }
 }

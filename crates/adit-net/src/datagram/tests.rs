@@ -8,15 +8,8 @@ use super::{DatagramPeer, DatagramSocket, RecvBatch, SendBatch, udp_any, udp_gro
 use crate::stream::Options;
 
 fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(20), test)
-            .await
-            .unwrap()
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), test).await.unwrap() })
 }
 
 fn server_on(address: &str) -> (DatagramSocket, SocketAddr) {
@@ -27,16 +20,11 @@ fn server_on(address: &str) -> (DatagramSocket, SocketAddr) {
 }
 
 fn client_of(server: SocketAddr) -> UdpSocket {
-    let any: IpAddr = if server.is_ipv4() {
-        Ipv4Addr::LOCALHOST.into()
-    } else {
-        Ipv6Addr::LOCALHOST.into()
-    };
+    let any: IpAddr =
+        if server.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
     let client = UdpSocket::bind((any, 0)).unwrap();
     client.connect(server).unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     client
 }
 
@@ -51,11 +39,7 @@ fn every_datagram_keeps_its_edges_also_the_empty_and_the_longest() {
         for size in sizes {
             client.send(&vec![7; size]).unwrap();
             server.recv(&mut batch).await.unwrap();
-            seen.extend(
-                batch
-                    .iter()
-                    .map(|datagram| (datagram.data.len(), datagram.truncated)),
-            );
+            seen.extend(batch.iter().map(|datagram| (datagram.data.len(), datagram.truncated)));
         }
         assert_eq!(seen, sizes.map(|size| (size, false)));
         let too_long = client.send(&vec![7; super::UDP_BYTES_MAX + 1]).unwrap_err();
@@ -67,9 +51,7 @@ async fn answer_one(server: &DatagramSocket) {
     let mut batch = RecvBatch::new();
     server.recv(&mut batch).await.unwrap();
     let datagram = batch.get(0).unwrap();
-    server
-        .try_send(datagram.data, &datagram.from, datagram.local)
-        .unwrap();
+    server.try_send(datagram.data, &datagram.from, datagram.local).unwrap();
 }
 
 #[test]
@@ -84,11 +66,7 @@ fn an_answer_leaves_from_the_address_the_question_came_to() {
                 let client = client_of((asked, port).into());
                 client.send(b"who").unwrap();
                 answer_one(&server).await;
-                assert_eq!(
-                    client.recv(&mut [0; 9]).unwrap(),
-                    3,
-                    "{asked} on {wildcard}"
-                );
+                assert_eq!(client.recv(&mut [0; 9]).unwrap(), 3, "{asked} on {wildcard}");
             }
         }
         let any = udp_any(0, 1, &Options::default()).unwrap();
@@ -131,10 +109,7 @@ fn a_peer_that_is_gone_ends_nothing_and_is_reported() {
 #[test]
 fn a_client_hears_that_nobody_is_there() {
     run(async {
-        let free = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let client = DatagramSocket::connected(free, None, &Options::default()).unwrap();
         client.send(b"x").await.unwrap();
         let error = client.recv(&mut RecvBatch::new()).await.unwrap_err();
@@ -146,23 +121,13 @@ fn a_client_hears_that_nobody_is_there() {
 fn a_foreign_server_is_met_as_address_in_use() {
     let group = udp_group("127.0.0.1:0".parse().unwrap(), 3, true, &Options::default()).unwrap();
     let address = group[0].local_addr().unwrap();
-    assert!(
-        group
-            .iter()
-            .all(|socket| socket.local_addr().unwrap() == address)
-    );
+    assert!(group.iter().all(|socket| socket.local_addr().unwrap() == address));
     let foreign = udp_group(address, 1, true, &Options::default()).unwrap_err();
     assert_eq!(foreign.kind(), ErrorKind::AddrInUse);
-    assert_eq!(
-        UdpSocket::bind(address).unwrap_err().kind(),
-        ErrorKind::AddrInUse
-    );
+    assert_eq!(UdpSocket::bind(address).unwrap_err().kind(), ErrorKind::AddrInUse);
     let foreign = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
     foreign.set_reuse_address(true).unwrap();
-    assert!(
-        foreign.bind(&address.into()).is_err(),
-        "not even with SO_REUSEADDR"
-    );
+    assert!(foreign.bind(&address.into()).is_err(), "not even with SO_REUSEADDR");
 }
 
 #[test]
@@ -171,10 +136,8 @@ fn a_peer_stays_with_its_socket_of_the_group() {
         let group = udp_group("127.0.0.1:0".parse().unwrap(), 4, true, &Options::default());
         let group = group.unwrap();
         let address = group[0].local_addr().unwrap();
-        let sockets: Vec<_> = group
-            .into_iter()
-            .map(|socket| DatagramSocket::udp(socket).unwrap())
-            .collect();
+        let sockets: Vec<_> =
+            group.into_iter().map(|socket| DatagramSocket::udp(socket).unwrap()).collect();
         for _ in 0..8 {
             let client = client_of(address);
             for _ in 0..3 {
@@ -183,10 +146,7 @@ fn a_peer_stays_with_its_socket_of_the_group() {
             let mut batch = RecvBatch::new();
             let mut per_socket = Vec::new();
             while per_socket.iter().sum::<usize>() < 3 {
-                per_socket = sockets
-                    .iter()
-                    .map(|s| s.try_recv(&mut batch).unwrap_or(0))
-                    .collect();
+                per_socket = sockets.iter().map(|s| s.try_recv(&mut batch).unwrap_or(0)).collect();
                 tokio::task::yield_now().await;
             }
             assert_eq!(per_socket.iter().max(), Some(&3), "{per_socket:?}");
@@ -197,20 +157,13 @@ fn a_peer_stays_with_its_socket_of_the_group() {
 #[test]
 fn loopback_gives_both_families_one_port() {
     let groups = udp_loopback(0, 2, &Options::default()).unwrap();
-    let ports: Vec<_> = groups
-        .iter()
-        .flatten()
-        .map(|s| s.local_addr().unwrap().port())
-        .collect();
+    let ports: Vec<_> = groups.iter().flatten().map(|s| s.local_addr().unwrap().port()).collect();
     assert!(ports.iter().all(|port| *port == ports[0]));
 }
 
 #[test]
 fn the_kernels_drops_are_counted_exactly() {
-    let options = Options {
-        receive_buffer: Some(4096),
-        ..Options::default()
-    };
+    let options = Options { receive_buffer: Some(4096), ..Options::default() };
     run(async {
         let socket = udp_group("127.0.0.1:0".parse().unwrap(), 1, true, &options).unwrap();
         let socket = socket.into_iter().next().unwrap();
@@ -242,9 +195,7 @@ fn a_batch_goes_out_in_order_and_one_bad_datagram_does_not_hold_up_the_others() 
         batch.push(&vec![0; 65_508], &to, None);
         batch.push(b"", &to, None);
         let mut failed = Vec::new();
-        batch
-            .send(&sender, |_, error| failed.push(error.raw_os_error()))
-            .unwrap();
+        batch.send(&sender, |_, error| failed.push(error.raw_os_error())).unwrap();
         assert_eq!(failed, [Some(libc::EMSGSIZE)]);
         assert!(batch.is_empty());
         let (mut arrived, mut got) = (Vec::new(), RecvBatch::new());

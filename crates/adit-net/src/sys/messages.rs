@@ -74,18 +74,13 @@ impl Headers {
 /// Receives what is there, at most [`HEADERS`] datagrams; never waits.
 pub(crate) fn receive(socket: BorrowedFd<'_>, headers: &mut Headers) -> io::Result<usize> {
     headers.arrived.clear();
-    let mut vectors = [libc::iovec {
-        iov_base: ptr::null_mut(),
-        iov_len: 0,
-    }; HEADERS];
+    let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; HEADERS];
     // SAFETY: mmsghdr is pointers and integers; all zeroes is an empty message.
     let mut messages: [libc::mmsghdr; HEADERS] = unsafe { zeroed() };
     let buffers = headers.buffers.chunks_exact_mut(DATAGRAM_BYTES);
     for (index, buffer) in buffers.enumerate() {
-        vectors[index] = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: buffer.len(),
-        };
+        vectors[index] =
+            libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let header = &mut messages[index].msg_hdr;
         header.msg_iov = &raw mut vectors[index];
         header.msg_iovlen = 1;
@@ -155,10 +150,7 @@ fn for_each_control(header: &libc::msghdr, mut each: impl FnMut(i32, i32, &[u8])
         let data = unsafe { libc::CMSG_DATA(next) };
         // SAFETY: pointer arithmetic within one header, on no memory.
         let header_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
-        let bytes = control
-            .cmsg_len
-            .saturating_sub(header_bytes)
-            .min(CONTROL_BYTES);
+        let bytes = control.cmsg_len.saturating_sub(header_bytes).min(CONTROL_BYTES);
         // SAFETY: `cmsg_len` bytes from the header's start were written by the kernel, and they are
         // not written to while the slice lives.
         each(control.cmsg_level, control.cmsg_type, unsafe {
@@ -201,10 +193,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, outgoing: &Outgoing<'_>) -> io::Resul
 /// Sends as many of the datagrams, at most [`HEADERS`], as the kernel takes; never waits. An error
 /// is that of the first one.
 pub(crate) fn send_many(socket: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
-    let mut vectors = [libc::iovec {
-        iov_base: ptr::null_mut(),
-        iov_len: 0,
-    }; HEADERS];
+    let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; HEADERS];
     let mut controls = [MaybeUninit::<Control>::uninit(); HEADERS];
     // SAFETY: mmsghdr is pointers and integers; all zeroes is an empty message.
     let mut messages: [libc::mmsghdr; HEADERS] = unsafe { zeroed() };
@@ -212,10 +201,8 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::R
     for (index, outgoing) in batch.iter().enumerate().take(count) {
         let bytes = outgoing.bytes;
         // The kernel reads through this pointer and does not write.
-        vectors[index] = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
+        vectors[index] =
+            libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let header = &mut messages[index].msg_hdr;
         header.msg_iov = &raw mut vectors[index];
         header.msg_iovlen = 1;
@@ -245,32 +232,18 @@ fn leave_from(header: &mut libc::msghdr, control: &mut Control, local: Local) {
         IpAddr::V4(ip) => {
             let info = libc::in_pktinfo {
                 ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr {
-                    s_addr: u32::from(ip).to_be(),
-                },
+                ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
             put_control(header, control, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         IpAddr::V6(ip) => {
-            let interface = if ip.is_unicast_link_local() {
-                local.interface
-            } else {
-                0
-            };
+            let interface = if ip.is_unicast_link_local() { local.interface } else { 0 };
             let info = libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr {
-                    s6_addr: ip.octets(),
-                },
+                ipi6_addr: libc::in6_addr { s6_addr: ip.octets() },
                 ipi6_ifindex: interface,
             };
-            put_control(
-                header,
-                control,
-                libc::IPPROTO_IPV6,
-                libc::IPV6_PKTINFO,
-                info,
-            );
+            put_control(header, control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
     }
 }
@@ -285,21 +258,14 @@ fn put_control<T: Plain>(
     let bytes = size_of::<T>() as libc::c_uint;
     // SAFETY: arithmetic on a size.
     let space = unsafe { libc::CMSG_SPACE(bytes) } as usize;
-    assert!(
-        space <= CONTROL_BYTES,
-        "packet info fits the control buffer"
-    );
+    assert!(space <= CONTROL_BYTES, "packet info fits the control buffer");
     header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = space;
     // SAFETY: the control buffer is larger than one header, so the first one is there.
     let first = unsafe { libc::CMSG_FIRSTHDR(header) };
     // SAFETY: arithmetic on a size.
     let length = unsafe { libc::CMSG_LEN(bytes) } as usize;
-    let head = libc::cmsghdr {
-        cmsg_len: length,
-        cmsg_level: level,
-        cmsg_type: kind,
-    };
+    let head = libc::cmsghdr { cmsg_len: length, cmsg_level: level, cmsg_type: kind };
     // SAFETY: `first` points to the start of the control buffer, which is aligned for a header.
     unsafe { ptr::write(first, head) };
     // SAFETY: the data of a header within the buffer.
@@ -315,10 +281,7 @@ pub(crate) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<(SockAd
     let mut name: libc::sockaddr_storage = unsafe { zeroed() };
     let mut control = Control([0; CONTROL_BYTES]);
     let mut byte = [0_u8; 1];
-    let mut vector = libc::iovec {
-        iov_base: byte.as_mut_ptr().cast(),
-        iov_len: byte.len(),
-    };
+    let mut vector = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: byte.len() };
     // SAFETY: msghdr is pointers and integers; all zeroes is an empty message.
     let mut header: libc::msghdr = unsafe { zeroed() };
     header.msg_name = (&raw mut name).cast();
@@ -331,11 +294,7 @@ pub(crate) fn receive_error(socket: BorrowedFd<'_>) -> io::Result<Option<(SockAd
     // SAFETY: the header points to memory that lives through the call and is as long as it says.
     if unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags) } == -1 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::WouldBlock {
-            Ok(None)
-        } else {
-            Err(error)
-        };
+        return if error.kind() == io::ErrorKind::WouldBlock { Ok(None) } else { Err(error) };
     }
     let mut errno = 0;
     for_each_control(&header, |level, kind, data| {

@@ -1,8 +1,5 @@
 //! The system calls that no safe wrapper offers. The only place with `unsafe` in adit.
-#![expect(
-    unsafe_code,
-    reason = "raw descriptors, ioctl and message headers have no safe face"
-)]
+#![expect(unsafe_code, reason = "raw descriptors, ioctl and message headers have no safe face")]
 
 mod messages;
 
@@ -140,10 +137,7 @@ pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
     if result == -1 {
         return Err(io::Error::last_os_error());
     }
-    fields
-        .get(SK_MEMINFO_DROPS)
-        .copied()
-        .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    fields.get(SK_MEMINFO_DROPS).copied().ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// An option of a socket that is switched on or off.
@@ -174,17 +168,7 @@ pub(crate) fn switch_on(socket: &impl AsRawFd, switch: Switch) -> io::Result<()>
     let length = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
     // SAFETY: the kernel reads one int, which `on` is.
     let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const on).cast(),
-            length,
-        )
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), length)
     };
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -1,9 +1,5 @@
 //! Keys: the options behind an address, `,ttl=1,broadcast`.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::fmt;
 
@@ -64,21 +60,13 @@ impl Keys {
         let known = KEYS.iter().find(|(known, _)| *known == name);
         let Some((name, needs)) = known else {
             let near = super::parse::nearest(name, KEYS.iter().map(|(known, _)| *known));
-            return Err(AddressError::Key {
-                key: name.to_owned(),
-                near,
-            });
+            return Err(AddressError::Key { key: name.to_owned(), near });
         };
         if (*needs == Value::Needed) != value.is_some_and(|value| !value.is_empty()) {
             let text = text.to_owned();
-            return Err(AddressError::Value {
-                key: name,
-                text,
-                expected: expected(name),
-            });
+            return Err(AddressError::Value { key: name, text, expected: expected(name) });
         }
-        self.0
-            .push((name, super::parse::decode(value.unwrap_or_default())));
+        self.0.push((name, super::parse::decode(value.unwrap_or_default())));
         self.options().map(drop)
     }
 
@@ -94,11 +82,7 @@ impl Keys {
                 text: format!("{key}={value}"),
                 expected: expected(key),
             };
-            let size = || {
-                parse_size(value)
-                    .ok()
-                    .and_then(|size| usize::try_from(size).ok())
-            };
+            let size = || parse_size(value).ok().and_then(|size| usize::try_from(size).ok());
             match *key {
                 "sndbuf" => options.send_buffer = Some(size().ok_or_else(bad)?),
                 "rcvbuf" => options.receive_buffer = Some(size().ok_or_else(bad)?),
@@ -108,9 +92,7 @@ impl Keys {
                 }
                 "tos" => options.tos = Some(value.parse().map_err(|_not_a_byte| bad())?),
                 "mode" => {
-                    let mode = u32::from_str_radix(value, 8)
-                        .ok()
-                        .filter(|mode| *mode <= 0o777);
+                    let mode = u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o777);
                     options.mode = Some(mode.ok_or_else(bad)?);
                 }
                 "amplify" => options.amplify = Some(value.parse().map_err(|_not_a_count| bad())?),

@@ -1,11 +1,7 @@
 //! Addresses: `tcp://host:80`, `:8080`, `[::1]:80`, `/run/a.sock`, `udp://h:53,ttl=1`.
 //!
 //! Reading an address resolves nothing: a name stays a name.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 mod keys;
 mod parse;
@@ -73,11 +69,7 @@ pub enum Role {
 impl Address {
     /// An address without options.
     pub fn new(transport: Transport, place: Place) -> Self {
-        Self {
-            transport,
-            place,
-            keys: Keys::default(),
-        }
+        Self { transport, place, keys: Keys::default() }
     }
 
     /// The port, if the transport has ports.
@@ -95,9 +87,7 @@ impl Address {
     /// Port 0 to connect to.
     pub fn check(&self, role: Role) -> Result<(), AddressError> {
         if role == Role::Connect && self.port() == Some(0) {
-            return Err(AddressError::PortZero {
-                text: self.to_string(),
-            });
+            return Err(AddressError::PortZero { text: self.to_string() });
         }
         Ok(())
     }

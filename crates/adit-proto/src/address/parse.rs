@@ -1,9 +1,5 @@
 //! Reading addresses, and saying what is wrong with those that are none.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -175,25 +171,16 @@ pub(super) fn address(text: &str, transport: Option<Transport>) -> Result<Addres
     let (transport, place) = match (scheme, transport) {
         (Some(transport), _) => (transport, place(rest, transport, text)?),
         (None, None) => {
-            return Err(AddressError::SchemeMissing {
-                text: text.to_owned(),
-            });
+            return Err(AddressError::SchemeMissing { text: text.to_owned() });
         }
         (None, Some(transport)) if is_path(rest) => {
-            let transport = if transport.is_datagram() {
-                Transport::UnixDatagram
-            } else {
-                Transport::Unix
-            };
+            let transport =
+                if transport.is_datagram() { Transport::UnixDatagram } else { Transport::Unix };
             (transport, unix_place(rest, text)?)
         }
         (None, Some(transport)) => (transport, place(rest, transport, text)?),
     };
-    Ok(Address {
-        transport,
-        place,
-        keys,
-    })
+    Ok(Address { transport, place, keys })
 }
 
 /// Reads the first address of several words.
@@ -215,19 +202,9 @@ pub(super) fn words(
     let (body, keys) = split_keys(port)?;
     let joined = format!("{first} {port}");
     let (scheme, host) = split_scheme(first, &joined)?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let place = host_and_port(host, parse_port(body, &joined)?, &joined)?;
-    Ok((
-        Address {
-            transport: scheme.unwrap_or(transport),
-            place,
-            keys,
-        },
-        2,
-    ))
+    Ok((Address { transport: scheme.unwrap_or(transport), place, keys }, 2))
 }
 
 /// Cuts off `,key=value` and `?key=value&key=value`.
@@ -269,9 +246,7 @@ fn split_scheme<'a>(
 }
 
 fn is_path(text: &str) -> bool {
-    ["/", "./", "../", "@"]
-        .iter()
-        .any(|start| text.starts_with(start))
+    ["/", "./", "../", "@"].iter().any(|start| text.starts_with(start))
 }
 
 fn place(rest: &str, transport: Transport, text: &str) -> Result<Place, AddressError> {
@@ -285,15 +260,10 @@ fn unix_place(rest: &str, text: &str) -> Result<Place, AddressError> {
     let name = decode(rest);
     let bytes = name.strip_prefix('@').unwrap_or(&name).len();
     if bytes > UNIX_NAME_BYTES_MAX {
-        return Err(AddressError::PathTooLong {
-            bytes,
-            text: text.to_owned(),
-        });
+        return Err(AddressError::PathTooLong { bytes, text: text.to_owned() });
     }
     if bytes == 0 || name.contains('\0') {
-        return Err(AddressError::Path {
-            text: text.to_owned(),
-        });
+        return Err(AddressError::Path { text: text.to_owned() });
     }
     Ok(match name.strip_prefix('@') {
         Some(name) => Place::Abstract(name.to_owned()),
@@ -302,28 +272,19 @@ fn unix_place(rest: &str, text: &str) -> Result<Place, AddressError> {
 }
 
 fn ip_place(rest: &str, text: &str) -> Result<Place, AddressError> {
-    let missing = || AddressError::PortMissing {
-        text: text.to_owned(),
-    };
+    let missing = || AddressError::PortMissing { text: text.to_owned() };
     if let Some(bracketed) = rest.strip_prefix('[') {
         let Some((host, port)) = bracketed.split_once(']') else {
-            return Err(AddressError::Colons {
-                text: text.to_owned(),
-            });
+            return Err(AddressError::Colons { text: text.to_owned() });
         };
-        let port = port
-            .strip_prefix(':')
-            .filter(|port| !port.is_empty())
-            .ok_or_else(missing)?;
+        let port = port.strip_prefix(':').filter(|port| !port.is_empty()).ok_or_else(missing)?;
         return host_and_port(host, parse_port(port, text)?, text);
     }
     if rest.matches(':').count() > 1 {
         // A bare IPv6 address: its port must be the next word.
         return match split_zone(rest).0.parse::<Ipv6Addr>() {
             Ok(_) => Err(missing()),
-            Err(_) => Err(AddressError::Colons {
-                text: text.to_owned(),
-            }),
+            Err(_) => Err(AddressError::Colons { text: text.to_owned() }),
         };
     }
     match rest.split_once(':') {
@@ -345,17 +306,12 @@ fn host_and_port(host: &str, port: u16, text: &str) -> Result<Place, AddressErro
             let Ok(scope) = zone.parse() else {
                 return Ok(Place::Name(host.to_owned(), port));
             };
-            Ok(Place::Ip(SocketAddr::V6(SocketAddrV6::new(
-                ip, port, 0, scope,
-            ))))
+            Ok(Place::Ip(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))))
         }
         (Some(ip), None) => Ok(Place::Ip(SocketAddr::new(ip, port))),
         _ if host == "*" || host.is_empty() => Ok(Place::Any(port)),
         _ if is_host_name(host) => Ok(Place::Name(host.to_owned(), port)),
-        _ => Err(AddressError::Host {
-            host: host.to_owned(),
-            text: text.to_owned(),
-        }),
+        _ => Err(AddressError::Host { host: host.to_owned(), text: text.to_owned() }),
     }
 }
 

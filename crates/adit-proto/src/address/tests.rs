@@ -36,47 +36,20 @@ fn every_way_to_write_an_address_means_what_the_table_says() {
         (&["@a"], "unix:@a (1)"),
         (&["unix-dgram:./a"], "unix-dgram:./a (1)"),
         (&["/a%2Cb"], "unix:/a%2Cb (1)"),
-        (
-            &["udp://h:1,ttl=3,broadcast"],
-            "udp://h:1,ttl=3,broadcast (1)",
-        ),
-        (
-            &["udp://h:1?ttl=3&broadcast"],
-            "udp://h:1,ttl=3,broadcast (1)",
-        ),
-        (
-            &["127.0.0.1:99999"],
-            "port 99999 is out of range 0-65535 in \"127.0.0.1:99999\"",
-        ),
+        (&["udp://h:1,ttl=3,broadcast"], "udp://h:1,ttl=3,broadcast (1)"),
+        (&["udp://h:1?ttl=3&broadcast"], "udp://h:1,ttl=3,broadcast (1)"),
+        (&["127.0.0.1:99999"], "port 99999 is out of range 0-65535 in \"127.0.0.1:99999\""),
         (&["h:-1"], "port -1 is out of range 0-65535 in \"h:-1\""),
-        (
-            &["tpc://h:1"],
-            "unknown scheme \"tpc\" in \"tpc://h:1\"; did you mean tcp?",
-        ),
+        (&["tpc://h:1"], "unknown scheme \"tpc\" in \"tpc://h:1\"; did you mean tcp?"),
         (&["h:80,snd=1"], "unknown option \"snd\""),
         (&["h:80,tll=1"], "unknown option \"tll\"; did you mean ttl?"),
-        (
-            &["h:80,ttl=0"],
-            "\"ttl=0\": ttl takes a number from 1 to 255",
-        ),
+        (&["h:80,ttl=0"], "\"ttl=0\": ttl takes a number from 1 to 255"),
         (&["h:80,ttl"], "\"ttl\": ttl takes a number from 1 to 255"),
-        (
-            &["[::1]"],
-            "the port is missing in \"[::1]\": write [::1]:PORT",
-        ),
+        (&["[::1]"], "the port is missing in \"[::1]\": write [::1]:PORT"),
         (&["h"], "the port is missing in \"h\": write h:PORT"),
-        (
-            &["h:1:2"],
-            "\"h:1:2\" is neither an IPv6 address nor HOST:PORT",
-        ),
-        (
-            &["h:htpp"],
-            "unknown service name \"htpp\" in \"h:htpp\"; did you mean http?",
-        ),
-        (
-            &["tls://h:1"],
-            "tls: is not supported by this version, in \"tls://h:1\"",
-        ),
+        (&["h:1:2"], "\"h:1:2\" is neither an IPv6 address nor HOST:PORT"),
+        (&["h:htpp"], "unknown service name \"htpp\" in \"h:htpp\"; did you mean http?"),
+        (&["tls://h:1"], "tls: is not supported by this version, in \"tls://h:1\""),
         (&["h h:1"], "\"h h\" is no host name, in \"h h:1\""),
         (&[""], "the address is empty"),
         (&["unix:"], "\"unix:\" is no name for a Unix socket"),
@@ -91,11 +64,7 @@ fn unix_names_end_at_107_bytes() {
     let longest = format!("/{}", "a".repeat(106));
     assert!(Address::parse(&longest, Transport::Tcp).is_ok());
     let error = Address::parse(&format!("{longest}a"), Transport::Tcp).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("Unix socket paths end at 107 bytes")
-    );
+    assert!(error.to_string().starts_with("Unix socket paths end at 107 bytes"));
 }
 
 #[test]
@@ -111,10 +80,7 @@ fn port_0_is_only_to_listen() {
 #[test]
 fn programs_name_the_scheme() {
     let error = "127.0.0.1:7".parse::<Address>().unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "the scheme is missing in \"127.0.0.1:7\": write tcp://127.0.0.1:7"
-    );
+    assert_eq!(error, "the scheme is missing in \"127.0.0.1:7\": write tcp://127.0.0.1:7");
     let address: Address = "udp://127.0.0.1:7".parse().unwrap();
     assert_eq!(address.spoken(), "udp 127.0.0.1:7");
 }

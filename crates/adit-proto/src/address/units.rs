@@ -1,9 +1,5 @@
 //! Units: times, sizes and rates as people write them.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::time::Duration;
 
@@ -77,11 +73,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
     let power = 10_u64.checked_pow(u32::try_from(decimals.len()).ok()?)?;
     let fraction = u128::from(decimals.parse::<u64>().ok()?).checked_mul(u128::from(unit))?;
     let fraction = u64::try_from(fraction.checked_div(u128::from(power))?).ok()?;
-    whole
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(unit)?
-        .checked_add(fraction)
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(fraction)
 }
 
 #[cfg(test)]

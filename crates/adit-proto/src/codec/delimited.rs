@@ -1,9 +1,5 @@
 //! Delimited: messages separated by one byte or by a short text.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{BoxError, Codec, Frame, Skip, Unframeable};
 
@@ -21,18 +17,12 @@ impl Delimited {
     /// A codec for messages that end with `delimiter`; `None` if the delimiter is empty.
     pub fn new(delimiter: impl Into<Vec<u8>>) -> Option<Self> {
         let delimiter = delimiter.into();
-        (!delimiter.is_empty()).then_some(Self {
-            delimiter,
-            searched: 0,
-        })
+        (!delimiter.is_empty()).then_some(Self { delimiter, searched: 0 })
     }
 
     /// Messages that end with a NUL byte, as `find -print0` writes them.
     pub fn null() -> Self {
-        Self {
-            delimiter: vec![0],
-            searched: 0,
-        }
+        Self { delimiter: vec![0], searched: 0 }
     }
 
     fn find(&self, hay: &[u8]) -> Option<usize> {
@@ -53,18 +43,12 @@ impl Codec for Delimited {
         };
         let end = self.searched.saturating_add(found);
         self.searched = 0;
-        Ok(Some(Frame {
-            body: 0..end,
-            used: end.saturating_add(self.delimiter.len()),
-        }))
+        Ok(Some(Frame { body: 0..end, used: end.saturating_add(self.delimiter.len()) }))
     }
 
     fn decode_end(&mut self, rest: &[u8]) -> Result<Option<Frame>, BoxError> {
         self.searched = 0;
-        Ok((!rest.is_empty()).then_some(Frame {
-            body: 0..rest.len(),
-            used: rest.len(),
-        }))
+        Ok((!rest.is_empty()).then_some(Frame { body: 0..rest.len(), used: rest.len() }))
     }
 
     fn encode(&mut self, msg: &[u8], out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -1,9 +1,5 @@
 //! Fixed: every message has the same length.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::num::NonZeroUsize;
 
@@ -25,20 +21,13 @@ impl Fixed {
 impl Codec for Fixed {
     fn decode(&mut self, buf: &[u8]) -> Result<Option<Frame>, BoxError> {
         let length = self.bytes.get();
-        Ok((buf.len() >= length).then_some(Frame {
-            body: 0..length,
-            used: length,
-        }))
+        Ok((buf.len() >= length).then_some(Frame { body: 0..length, used: length }))
     }
 
     fn encode(&mut self, msg: &[u8], out: &mut Vec<u8>) -> Result<(), BoxError> {
         if msg.len() != self.bytes.get() {
             let expected = self.bytes.get();
-            return Err(Unframeable::Length {
-                bytes: msg.len(),
-                expected,
-            }
-            .into());
+            return Err(Unframeable::Length { bytes: msg.len(), expected }.into());
         }
         out.extend_from_slice(msg);
         Ok(())

@@ -1,9 +1,5 @@
 //! Length32: a 32-bit length in front of every message.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{BoxError, Codec, Frame, Skip, Unframeable};
 
@@ -31,10 +27,7 @@ impl Codec for Length32 {
             return Ok(None);
         };
         let end = length.saturating_add(HEADER_BYTES);
-        Ok((buf.len() >= end).then_some(Frame {
-            body: HEADER_BYTES..end,
-            used: end,
-        }))
+        Ok((buf.len() >= end).then_some(Frame { body: HEADER_BYTES..end, used: end }))
     }
 
     fn encode(&mut self, msg: &[u8], out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -1,9 +1,5 @@
 //! Lines: one message per line, `\n` or `\r\n` removed.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    clippy::as_conversions
-)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{BoxError, Codec, Frame, Skip, Unframeable};
 
@@ -35,23 +31,13 @@ impl Codec for Lines {
         let newline = self.searched.saturating_add(found);
         self.searched = 0;
         let line = buf.get(..newline).unwrap_or_default();
-        let end = if line.ends_with(b"\r") {
-            newline.saturating_sub(1)
-        } else {
-            newline
-        };
-        Ok(Some(Frame {
-            body: 0..end,
-            used: newline.saturating_add(1),
-        }))
+        let end = if line.ends_with(b"\r") { newline.saturating_sub(1) } else { newline };
+        Ok(Some(Frame { body: 0..end, used: newline.saturating_add(1) }))
     }
 
     fn decode_end(&mut self, rest: &[u8]) -> Result<Option<Frame>, BoxError> {
         self.searched = 0;
-        Ok((!rest.is_empty()).then_some(Frame {
-            body: 0..rest.len(),
-            used: rest.len(),
-        }))
+        Ok((!rest.is_empty()).then_some(Frame { body: 0..rest.len(), used: rest.len() }))
     }
 
     fn encode(&mut self, msg: &[u8], out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -72,11 +72,7 @@ pub trait Codec: 'static {
     /// [`CutShort`] when `rest` is the beginning of a message. The conversation ends with
     /// `truncated`.
     fn decode_end(&mut self, rest: &[u8]) -> Result<Option<Frame>, BoxError> {
-        if rest.is_empty() {
-            Ok(None)
-        } else {
-            Err(CutShort { bytes: rest.len() }.into())
-        }
+        if rest.is_empty() { Ok(None) } else { Err(CutShort { bytes: rest.len() }.into()) }
     }
 
     /// Appends `msg` with its framing to `out`. Nothing is appended when it fails.

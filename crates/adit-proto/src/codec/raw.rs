@@ -12,10 +12,7 @@ pub struct Raw;
 
 impl Codec for Raw {
     fn decode(&mut self, buf: &[u8]) -> Result<Option<Frame>, BoxError> {
-        Ok((!buf.is_empty()).then_some(Frame {
-            body: 0..buf.len(),
-            used: buf.len(),
-        }))
+        Ok((!buf.is_empty()).then_some(Frame { body: 0..buf.len(), used: buf.len() }))
     }
 
     fn encode(&mut self, msg: &[u8], out: &mut Vec<u8>) -> Result<(), BoxError> {

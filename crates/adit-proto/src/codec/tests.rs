@@ -27,18 +27,10 @@ fn read(codec: &mut dyn Codec, input: &[u8], splits: &[usize]) -> Result<Vec<Vec
 fn every_split_gives_the_same<C: Codec + Clone>(codec: &C, input: &[u8]) {
     let whole = read(&mut codec.clone(), input, &[]);
     for split in 0..=input.len() {
-        assert_eq!(
-            read(&mut codec.clone(), input, &[split]),
-            whole,
-            "split at {split}"
-        );
+        assert_eq!(read(&mut codec.clone(), input, &[split]), whole, "split at {split}");
     }
     let each: Vec<usize> = (0..input.len()).collect();
-    assert_eq!(
-        read(&mut codec.clone(), input, &each),
-        whole,
-        "byte by byte"
-    );
+    assert_eq!(read(&mut codec.clone(), input, &each), whole, "byte by byte");
 }
 
 #[test]
@@ -56,10 +48,7 @@ fn every_split_point_gives_the_same_frames() {
 #[test]
 fn lines_strip_either_line_end_and_keep_an_unterminated_last_line() {
     let got = read(&mut Lines::new(), b"one\r\n\ntwo\nlast\r", &[]).unwrap();
-    assert_eq!(
-        got,
-        [b"one".to_vec(), vec![], b"two".to_vec(), b"last\r".to_vec()]
-    );
+    assert_eq!(got, [b"one".to_vec(), vec![], b"two".to_vec(), b"last\r".to_vec()]);
 }
 
 #[test]
@@ -73,15 +62,9 @@ fn a_delimiter_that_spans_two_reads_is_found() {
 fn a_message_that_the_peer_would_read_as_two_is_refused_and_leaves_nothing_behind() {
     let mut out = b"kept".to_vec();
     let error = Lines::new().encode(b"a\nb", &mut out).unwrap_err();
-    assert_eq!(
-        error.downcast_ref(),
-        Some(&Unframeable::Delimiter { at: 1 })
-    );
+    assert_eq!(error.downcast_ref(), Some(&Unframeable::Delimiter { at: 1 }));
     let mut aa = Delimited::new("aa").unwrap();
-    assert!(
-        aa.encode(b"ba", &mut out).is_err(),
-        "ba + aa reads as b, then a"
-    );
+    assert!(aa.encode(b"ba", &mut out).is_err(), "ba + aa reads as b, then a");
     assert!(Fixed::new(2).unwrap().encode(b"abc", &mut out).is_err());
     assert_eq!(out, b"kept");
 }

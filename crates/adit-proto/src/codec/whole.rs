@@ -27,10 +27,7 @@ impl Codec for Whole {
         if std::mem::replace(&mut self.delivered, true) {
             return Ok(None);
         }
-        Ok(Some(Frame {
-            body: 0..rest.len(),
-            used: rest.len(),
-        }))
+        Ok(Some(Frame { body: 0..rest.len(), used: rest.len() }))
     }
 
     fn encode(&mut self, msg: &[u8], out: &mut Vec<u8>) -> Result<(), BoxError> {

@@ -91,30 +91,10 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         let began = clock.message_began.filter(|_| !owing);
         [
             deadline(clock.stalled, limits.stall, Code::StallTimeout, "stall"),
-            deadline(
-                Some(clock.began),
-                limits.max_time,
-                Code::MaxTime,
-                "max-time",
-            ),
-            deadline(
-                began,
-                limits.message,
-                Code::MessageTimeout,
-                "message-timeout",
-            ),
-            deadline(
-                silent_from,
-                limits.first_message,
-                Code::MessageTimeout,
-                "first-message",
-            ),
-            deadline(
-                unless_owing(clock.last_byte),
-                limits.idle,
-                Code::IdleTimeout,
-                "idle",
-            ),
+            deadline(Some(clock.began), limits.max_time, Code::MaxTime, "max-time"),
+            deadline(began, limits.message, Code::MessageTimeout, "message-timeout"),
+            deadline(silent_from, limits.first_message, Code::MessageTimeout, "first-message"),
+            deadline(unless_owing(clock.last_byte), limits.idle, Code::IdleTimeout, "idle"),
         ]
         .into_iter()
         .flatten()
@@ -132,11 +112,6 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         };
         let value = limit.at().map_or(0, |limit| limit.as_millis());
         let value = u64::try_from(value).unwrap_or(u64::MAX);
-        self.emit(|| What::Limit {
-            name: expired.name,
-            value,
-            action: Action::Close,
-            count: 1,
-        });
+        self.emit(|| What::Limit { name: expired.name, value, action: Action::Close, count: 1 });
     }
 }

@@ -93,11 +93,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
             }
             Err(failure) => {
                 let cut_short = failure.downcast_ref::<CutShort>().is_some();
-                let code = if cut_short {
-                    Code::Truncated
-                } else {
-                    Code::BadFrame
-                };
+                let code = if cut_short { Code::Truncated } else { Code::BadFrame };
                 self.fail(code, &failure.to_string(), "decode");
                 None
             }
@@ -106,10 +102,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
 
     /// One whole message.
     fn message(&mut self, msg: &[u8], output: &mut Vec<u8>, cx: &mut TaskContext<'_>) {
-        self.emit(|| What::Message {
-            dir: Direction::In,
-            len: msg.len(),
-        });
+        self.emit(|| What::Message { dir: Direction::In, len: msg.len() });
         self.clock.heard = true;
         let answer = self.call(output, |handler, out| handler.message(msg, out));
         self.take(answer, output, cx);
@@ -134,11 +127,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         act: impl FnOnce(&mut H, &mut Out<'_>) -> Answer,
     ) -> Answer {
         let mut behind = Vec::new();
-        let buffer = if self.answers.is_empty() {
-            output
-        } else {
-            &mut behind
-        };
+        let buffer = if self.answers.is_empty() { output } else { &mut behind };
         let answer = act(
             &mut self.handler,
             &mut Out {
@@ -179,10 +168,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
 
     fn is_overlong(&self, left: &[u8]) -> bool {
         let most = self.context.limits.message_bytes;
-        let announced = self
-            .codec
-            .announced(left)
-            .is_some_and(|bytes| bytes > most as u64);
+        let announced = self.codec.announced(left).is_some_and(|bytes| bytes > most as u64);
         announced || left.len() > most.saturating_add(FRAMING_BYTES)
     }
 
@@ -196,19 +182,10 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
             }),
             _ => None,
         };
-        let action = if skip.is_some() {
-            Action::Drop
-        } else {
-            Action::Close
-        };
+        let action = if skip.is_some() { Action::Drop } else { Action::Close };
         if self.skipping == Skipping::No {
             let value = self.context.limits.message_bytes as u64;
-            self.emit(|| What::Limit {
-                name: "message",
-                value,
-                action,
-                count: 1,
-            });
+            self.emit(|| What::Limit { name: "message", value, action, count: 1 });
         }
         if let Some((used, skipping)) = skip {
             self.skipping = skipping;
@@ -240,11 +217,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         }
         let skipped = usize::try_from(bytes).unwrap_or(usize::MAX).min(left.len());
         let still = bytes - skipped as u64;
-        self.skipping = if still == 0 {
-            Skipping::No
-        } else {
-            Skipping::Bytes(still)
-        };
+        self.skipping = if still == 0 { Skipping::No } else { Skipping::Bytes(still) };
         Some(skipped)
     }
 
@@ -256,12 +229,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         let took = started.elapsed();
         if took > most {
             let value = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            self.emit(|| What::Limit {
-                name: "watchdog",
-                value,
-                action: Action::Report,
-                count: 1,
-            });
+            self.emit(|| What::Limit { name: "watchdog", value, action: Action::Report, count: 1 });
         }
     }
 }

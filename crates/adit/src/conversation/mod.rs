@@ -71,33 +71,16 @@ pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed
     let mut closed = closed;
     let unconfirmed = unconfirmed as u64 + closed.unsent;
     let emit = |what| {
-        context
-            .observers
-            .emit_of(peer.number(), peer.remote(), || what);
+        context.observers.emit_of(peer.number(), peer.remote(), || what);
     };
-    let Closed {
-        bytes_in,
-        bytes_out,
-        lasted,
-        ..
-    } = closed;
+    let Closed { bytes_in, bytes_out, lasted, .. } = closed;
     if unconfirmed > 0 {
         if closed.code.is_clean() {
             closed.code = Code::Lost;
         }
-        emit(What::Lost {
-            code: closed.code,
-            bytes_in,
-            bytes_out,
-            unconfirmed,
-        });
+        emit(What::Lost { code: closed.code, bytes_in, bytes_out, unconfirmed });
     }
-    emit(What::Close {
-        code: closed.code,
-        bytes_in,
-        bytes_out,
-        lasted,
-    });
+    emit(What::Close { code: closed.code, bytes_in, bytes_out, lasted });
     context.totals.drop_messages(peer.desk().dropped());
     context.totals.close(&closed);
     closed
@@ -105,10 +88,7 @@ pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed
 
 /// After these nothing can be sent any more, not even an end.
 pub(crate) fn is_broken(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Reset | Code::DeadPeer | Code::StallTimeout | Code::Unreachable
-    )
+    matches!(code, Code::Reset | Code::DeadPeer | Code::StallTimeout | Code::Unreachable)
 }
 
 /// How far the peer's direction is.
@@ -293,11 +273,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         input: &mut [u8],
         cx: &mut TaskContext<'_>,
     ) -> Poll<std::io::Result<std::ops::Range<usize>>> {
-        let start = if self.rest.len() > SMALL {
-            0
-        } else {
-            self.rest.len()
-        };
+        let start = if self.rest.len() > SMALL { 0 } else { self.rest.len() };
         if start > 0 {
             input[..start].copy_from_slice(&self.rest);
         }
@@ -313,11 +289,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         self.bytes_in += bytes.len() as u64;
         if self.context.observers.is_watched() {
             let seq = self.reads.next();
-            self.emit(|| What::Data {
-                dir: Direction::In,
-                seq,
-                bytes,
-            });
+            self.emit(|| What::Data { dir: Direction::In, seq, bytes });
         }
         if self.peer.desk().is_ending() {
             match self.drain_bytes.checked_sub(bytes.len()) {
@@ -331,11 +303,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
     /// Keeps what is not used, and notes since when the peer owes the rest of a message.
     fn keep(&mut self, rest: BytesMut) {
         // An empty buffer is dropped: an idle conversation owns no memory.
-        self.rest = if rest.is_empty() {
-            BytesMut::new()
-        } else {
-            rest
-        };
+        self.rest = if rest.is_empty() { BytesMut::new() } else { rest };
         if self.rest.is_empty() || self.held {
             self.clock.message_began = None;
         } else {
@@ -378,10 +346,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         let mut framed = Vec::new();
         match self.codec.encode(msg, &mut framed) {
             Ok(()) => {
-                self.emit(|| What::Message {
-                    dir: Direction::Out,
-                    len: msg.len(),
-                });
+                self.emit(|| What::Message { dir: Direction::Out, len: msg.len() });
                 self.unsent.extend_from_slice(&framed);
             }
             Err(failure) => self.fail(Code::BadFrame, &failure.to_string(), "answer"),
@@ -428,30 +393,19 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         self.bytes_out += bytes.len() as u64;
         if self.context.observers.is_watched() {
             let seq = self.writes.next();
-            self.emit(|| What::Data {
-                dir: Direction::Out,
-                seq,
-                bytes,
-            });
+            self.emit(|| What::Data { dir: Direction::Out, seq, bytes });
         }
         bytes.len()
     }
 
     /// Ends the conversation for a reason of its own; what was answered before is still sent.
     fn fail(&mut self, code: Code, text: &str, place: &'static str) {
-        self.emit(|| What::Error {
-            code,
-            text,
-            place,
-            fatal: false,
-        });
+        self.emit(|| What::Error { code, text, place, fatal: false });
         self.ended.get_or_insert(code);
     }
 
     fn emit<'e>(&self, what: impl FnOnce() -> What<'e>) {
-        self.context
-            .observers
-            .emit_of(self.peer.number(), self.peer.remote(), what);
+        self.context.observers.emit_of(self.peer.number(), self.peer.remote(), what);
     }
 
     /// The handler's last call, unless it panicked.

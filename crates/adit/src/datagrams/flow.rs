@@ -178,11 +178,7 @@ impl<H: Handler> Flow<H> {
         }
         if self.context.observers.is_watched() {
             let seq = self.reads.next();
-            self.emit(|| What::Data {
-                dir: Direction::In,
-                seq,
-                bytes: data,
-            });
+            self.emit(|| What::Data { dir: Direction::In, seq, bytes: data });
         }
         if self.ended.is_some() {
             return;
@@ -262,11 +258,7 @@ impl<H: Handler> Flow<H> {
         }
         outbox.bytes = said;
         if let Some((code, text)) = self.alive.peer.desk().take_failure() {
-            let code = if code == Code::BadFrame {
-                Code::TooBig
-            } else {
-                code
-            };
+            let code = if code == Code::BadFrame { Code::TooBig } else { code };
             self.fail(code, &text);
         }
         match answer {
@@ -284,11 +276,7 @@ impl<H: Handler> Flow<H> {
             return self.fail(Code::TooBig, &TooLong(msg.len()).to_string());
         }
         let now = self.began.elapsed();
-        if self
-            .credit
-            .as_mut()
-            .is_some_and(|credit| !credit.may_send(now, msg.len()))
-        {
+        if self.credit.as_mut().is_some_and(|credit| !credit.may_send(now, msg.len())) {
             self.context.totals.drop_messages(1);
             return self.limit("amplification", 0);
         }
@@ -299,11 +287,7 @@ impl<H: Handler> Flow<H> {
         self.bytes_out += msg.len() as u64;
         if self.context.observers.is_watched() {
             let seq = self.writes.next();
-            self.emit(|| What::Data {
-                dir: Direction::Out,
-                seq,
-                bytes: msg,
-            });
+            self.emit(|| What::Data { dir: Direction::Out, seq, bytes: msg });
         }
     }
 
@@ -318,28 +302,16 @@ impl<H: Handler> Flow<H> {
     }
 
     pub(super) fn tell_error(&self, code: Code, text: &str, place: &'static str) {
-        self.emit(|| What::Error {
-            code,
-            text,
-            place,
-            fatal: false,
-        });
+        self.emit(|| What::Error { code, text, place, fatal: false });
     }
 
     fn limit(&self, name: &'static str, value: usize) {
         let value = value as u64;
-        self.emit(|| What::Limit {
-            name,
-            value,
-            action: Action::Drop,
-            count: 1,
-        });
+        self.emit(|| What::Limit { name, value, action: Action::Drop, count: 1 });
     }
 
     fn emit<'e>(&self, what: impl FnOnce() -> What<'e>) {
-        self.context
-            .observers
-            .emit_of(self.number(), self.alive.peer.remote(), what);
+        self.context.observers.emit_of(self.number(), self.alive.peer.remote(), what);
     }
 
     /// The end of the flow: the handler's last call, the event, the totals.
@@ -357,21 +329,9 @@ impl<H: Handler> Flow<H> {
                 self.tell_error(Code::Panic, &panic_text(&*panic), "closed");
             }
         }
-        let Closed {
-            bytes_in,
-            bytes_out,
-            lasted,
-            ..
-        } = closed;
-        self.emit(|| What::Close {
-            code,
-            bytes_in,
-            bytes_out,
-            lasted,
-        });
-        self.context
-            .totals
-            .drop_messages(self.alive.peer.desk().dropped());
+        let Closed { bytes_in, bytes_out, lasted, .. } = closed;
+        self.emit(|| What::Close { code, bytes_in, bytes_out, lasted });
+        self.context.totals.drop_messages(self.alive.peer.desk().dropped());
         self.context.totals.close(&closed);
     }
 }

@@ -122,9 +122,7 @@ impl<T: Open> ServerSocket<T> {
     /// Cancel safe: what it has taken from the socket it returns at once.
     async fn wait(&mut self, batch: &mut RecvBatch) -> io::Result<Turn> {
         let deadline = self.peers.next_deadline();
-        let Self {
-            io, woken, outbox, ..
-        } = self;
+        let Self { io, woken, outbox, .. } = self;
         let (is_blocked, mut failed) = (!outbox.is_empty(), Vec::new());
         tokio::select! {
             biased;
@@ -145,10 +143,7 @@ impl<T: Open> ServerSocket<T> {
         for datagram in batch.iter() {
             if datagram.truncated {
                 let len = datagram.data.len();
-                self.worker
-                    .context
-                    .observers
-                    .emit(|| What::Truncated { len });
+                self.worker.context.observers.emit(|| What::Truncated { len });
             }
             let Some(number) = self.peer(&datagram.from, datagram.local) else {
                 continue;
@@ -177,11 +172,7 @@ impl<T: Open> ServerSocket<T> {
         }
         if self.peers.is_full() {
             let oldest = self.peers.oldest()?;
-            self.limit(
-                "datagram-peers",
-                self.worker.context.limits.datagram_peers,
-                Action::Drop,
-            );
+            self.limit("datagram-peers", self.worker.context.limits.datagram_peers, Action::Drop);
             self.close(oldest, Code::Full);
         }
         let here = match local {
@@ -209,13 +200,8 @@ impl<T: Open> ServerSocket<T> {
             }
         };
         let context = Rc::clone(&self.worker.context);
-        let mut flow = Flow::new(
-            handler,
-            alive,
-            context,
-            (from.clone(), local),
-            self.amplification,
-        );
+        let mut flow =
+            Flow::new(handler, alive, context, (from.clone(), local), self.amplification);
         flow.set_waker(self.woken.waker(flow.number()));
         let number = flow.number();
         self.peers.insert(flow);
@@ -285,10 +271,7 @@ impl<T: Open> ServerSocket<T> {
     fn send(&mut self) {
         let mut failed = Vec::new();
         // What would block is sent when the socket is writable again.
-        let sent = self
-            .outbox
-            .batch
-            .send(&self.io, |peer, error| failed.push((peer, error)));
+        let sent = self.outbox.batch.send(&self.io, |peer, error| failed.push((peer, error)));
         drop(sent);
         self.sending_failed(failed);
     }
@@ -311,24 +294,14 @@ impl<T: Open> ServerSocket<T> {
         if more > 0 {
             self.worker.context.totals.drop_messages(more.into());
             let (name, action, count) = ("receive-queue", Action::Drop, more.into());
-            let what = || What::Limit {
-                name,
-                value: 0,
-                action,
-                count,
-            };
+            let what = || What::Limit { name, value: 0, action, count };
             self.worker.context.observers.emit(what);
         }
     }
 
     fn limit(&self, name: &'static str, value: usize, action: Action) {
         let value = value as u64;
-        self.worker.context.observers.emit(|| What::Limit {
-            name,
-            value,
-            action,
-            count: 1,
-        });
+        self.worker.context.observers.emit(|| What::Limit { name, value, action, count: 1 });
     }
 
     /// Takes the datagrams that are queued, waits for answers that are owed, and says goodbye.

@@ -66,8 +66,7 @@ impl<H: Handler> Peers<H> {
     pub(super) fn insert(&mut self, flow: Flow<H>) {
         let number = flow.number();
         self.deadlines.push(Reverse((self.deadline(&flow), number)));
-        self.numbers
-            .insert((flow.peer().clone(), flow.local()), number);
+        self.numbers.insert((flow.peer().clone(), flow.local()), number);
         self.flows.insert(number, flow);
     }
 
@@ -77,8 +76,7 @@ impl<H: Handler> Peers<H> {
         // Entries of flows that are gone are passed over when they come up; if most are, the heap is
         // made anew, so that it stays in proportion.
         if self.deadlines.len() > 64 + 2 * self.flows.len() {
-            self.deadlines
-                .retain(|Reverse((_, number))| self.flows.contains_key(number));
+            self.deadlines.retain(|Reverse((_, number))| self.flows.contains_key(number));
         }
         Some(flow)
     }
@@ -119,11 +117,7 @@ impl<H: Handler> Peers<H> {
     }
 
     fn deadline(&self, flow: &Flow<H>) -> Instant {
-        let life = if flow.heard() > 1 {
-            self.life
-        } else {
-            self.life_new
-        };
+        let life = if flow.heard() > 1 { self.life } else { self.life_new };
         flow.last() + life
     }
 }

@@ -24,12 +24,7 @@ impl Woken {
     /// A waker for a flow.
     pub(super) fn waker(self: &Arc<Self>, number: u64) -> Waker {
         let woken = Arc::clone(self);
-        Arc::new(FlowWaker {
-            number,
-            queued: AtomicBool::new(false),
-            woken,
-        })
-        .into()
+        Arc::new(FlowWaker { number, queued: AtomicBool::new(false), woken }).into()
     }
 
     /// Waits until a flow is woken. Cancel safe: a wake-up is kept until it is waited for.
@@ -52,11 +47,7 @@ impl Wake for FlowWaker {
     fn wake(self: Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
             let woken = Arc::clone(&self.woken);
-            woken
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push_back(self);
+            woken.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(self);
             woken.notify.notify_one();
         }
     }

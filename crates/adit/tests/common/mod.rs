@@ -1,14 +1,6 @@
 //! What the tests over real sockets share: short ways to talk, always with a deadline.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "each test file uses its own part"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -61,11 +53,7 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 
 /// A UDP client that hears only the address it asks.
 pub(crate) fn udp_client(address: SocketAddr) -> UdpSocket {
-    let any = if address.is_ipv4() {
-        "127.0.0.1:0"
-    } else {
-        "[::1]:0"
-    };
+    let any = if address.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
     let socket = UdpSocket::bind(any).unwrap();
     socket.connect(address).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -99,21 +87,11 @@ pub(crate) fn watch() -> (Watch, Seen) {
 impl Observer for Watch {
     fn event(&self, event: &Event<'_>) {
         let line = match &event.what {
-            What::Close {
-                code,
-                bytes_in,
-                bytes_out,
-                ..
-            } => {
+            What::Close { code, bytes_in, bytes_out, .. } => {
                 format!("close {code} in {bytes_in} out {bytes_out}")
             }
             What::Error { code, text, .. } => format!("error {code} {text}"),
-            What::Limit {
-                name,
-                action,
-                count,
-                ..
-            } => {
+            What::Limit { name, action, count, .. } => {
                 format!("limit {name} {} {count}", action.word())
             }
             What::Data { .. } | What::Message { .. } => return,

@@ -1,0 +1,90 @@
+//! Datagrams: a client's datagram socket, without calls.
+
+use std::io;
+
+use adit_net::datagram::{DatagramPeer, DatagramSocket, RecvBatch};
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use crate::endpoint::{Endpoint, Transport};
+use crate::listen::unix_place;
+
+/// A datagram socket that talks to one peer. Each message keeps its edges; none is promised to
+/// arrive, to arrive once, or to arrive in order.
+#[derive(Debug)]
+pub struct Datagrams {
+    socket: DatagramSocket,
+    remote: Endpoint,
+    received: Mutex<Waiting>,
+}
+
+/// Datagrams that came in one batch and were not asked for yet.
+#[derive(Debug)]
+struct Waiting {
+    batch: RecvBatch,
+    next: usize,
+}
+
+impl Datagrams {
+    pub(super) fn new(socket: DatagramSocket, remote: Endpoint) -> Self {
+        let received = Mutex::new(Waiting { batch: RecvBatch::new(), next: 0 });
+        Self { socket, remote, received }
+    }
+
+    /// The peer's address.
+    pub fn remote(&self) -> &Endpoint {
+        &self.remote
+    }
+
+    /// Our own address.
+    pub fn local(&self) -> Option<Endpoint> {
+        match self.socket.local().ok()? {
+            DatagramPeer::Udp(address) => Some(Endpoint::ip(Transport::Udp, address)),
+            DatagramPeer::Unix(name) => {
+                Some(Endpoint::named(Transport::UnixDatagram, unix_place(&name)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Sends one datagram, which may be empty.
+    ///
+    /// # Errors
+    /// Longer than 65,507 bytes ("message too long"); what the network said about an earlier one, as
+    /// "connection refused".
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped call has sent nothing.
+    #[doc(alias = "sendto")]
+    #[doc(alias = "sendPacket")]
+    pub async fn send(&self, data: &[u8]) -> io::Result<()> {
+        self.socket.send(data).await
+    }
+
+    /// Receives the next datagram, whole.
+    ///
+    /// # Errors
+    /// What the network said about an earlier one, as "connection refused"; the socket stays usable.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped call has received nothing.
+    #[doc(alias = "recvfrom")]
+    #[doc(alias = "receivePacket")]
+    pub async fn recv(&self) -> io::Result<Bytes> {
+        let mut waiting = self.received.lock().await;
+        let waiting = &mut *waiting;
+        loop {
+            if let Some(datagram) = waiting.batch.get(waiting.next) {
+                waiting.next += 1;
+                return Ok(Bytes::copy_from_slice(datagram.data));
+            }
+            waiting.next = 0;
+            self.socket.recv(&mut waiting.batch).await?;
+        }
+    }
+
+    /// Datagrams the kernel dropped because they came faster than they were received.
+    pub fn dropped(&self) -> u64 {
+        self.socket.dropped().unwrap_or(0).into()
+    }
+}
