@@ -21,15 +21,19 @@ fn scripted(connections: usize) -> SocketAddr {
             let mut answers = stream.try_clone().unwrap();
             for line in BufReader::new(stream).lines() {
                 let Ok(line) = line else { break };
-                match line.split_once(' ') {
+                let answer = match line.split_once(' ') {
                     Some(("late", ms)) => {
                         std::thread::sleep(Duration::from_millis(ms.parse().unwrap()));
-                        writeln!(answers, "late {ms}").unwrap();
+                        format!("{line}\n")
                     }
-                    _ if line == "never" => {}
+                    _ if line == "never" => continue,
                     _ if line == "close" => break,
-                    _ if line == "double" => write!(answers, "one\ntwo\n").unwrap(),
-                    _ => writeln!(answers, "{line}!").unwrap(),
+                    _ if line == "double" => "one\ntwo\n".to_owned(),
+                    _ => format!("{line}!\n"),
+                };
+                // The client may have given this connection up.
+                if answers.write_all(answer.as_bytes()).is_err() {
+                    break;
                 }
             }
             answers.shutdown(std::net::Shutdown::Both).ok();
