@@ -64,7 +64,11 @@ pub fn reset_on_close(socket: &impl AsFd) -> io::Result<()> {
 /// # Errors
 /// The socket is not open or does not tell.
 pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
-    crate::sys::outgoing_queue(socket.as_fd())
+    let bytes = crate::sys::outgoing_queue(socket.as_fd())?;
+    // The end of our direction counts as one byte there (RFC 9293, section 3.4), and cannot be
+    // acknowledged before everything in front of it.
+    let end = bytes > 0 && tcp_info(socket).is_ok_and(|info| info.end_unacknowledged);
+    Ok(bytes - usize::from(end))
 }
 
 /// Bytes received that nobody has read yet (`FIONREAD`). On a datagram socket: length of the next
@@ -167,6 +171,21 @@ mod tests {
         client.set_nonblocking(true).unwrap();
         while (&client).write(&[0; 65536]).is_ok() {}
         assert!(unacknowledged(&client).unwrap() > 0);
+    }
+
+    #[test]
+    fn the_end_of_our_direction_is_not_counted_as_a_byte() {
+        // The peer takes nothing: its window is closed, the end waits behind what is unsent.
+        let (client, _server) = pair();
+        client.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(bytes) = (&client).write(&[0; 65536]) {
+            sent += bytes;
+        }
+        let before = unacknowledged(&client).unwrap();
+        finish(&client).unwrap();
+        let after = unacknowledged(&client).unwrap();
+        assert!(after <= before && after <= sent, "{before} {after} {sent}");
     }
 
     #[test]

@@ -246,22 +246,25 @@ impl Wire {
         each_io!(&self.io, io => adit_net::stream::unacknowledged(io))
     }
 
-    pub(crate) fn poll_read(
+    /// Reads for the service: fails once the server is to end and nothing is left to read.
+    fn poll_read_unless_ending(
         &self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            let ready = each_io!(&self.io, io => io.poll_read_ready(cx));
-            if ready.is_pending() {
-                *self.reader.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(cx.waker().clone());
-                if self.ending.load(Relaxed) && self.unread() == 0 {
-                    return Poll::Ready(Err(io::Error::other(Ending)));
-                }
-                return Poll::Pending;
+        let poll = self.poll_read(cx, buf);
+        if poll.is_pending() {
+            *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+            if self.ending.load(Relaxed) && self.unread() == 0 {
+                return Poll::Ready(Err(io::Error::other(Ending)));
             }
-            ready!(ready)?;
+        }
+        poll
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(each_io!(&self.io, io => io.poll_read_ready(cx)))?;
             let space = buf.initialize_unfilled();
             match each_io!(&self.io, io => io.try_read(space)) {
                 Ok(0) => {
@@ -280,7 +283,7 @@ impl Wire {
         }
     }
 
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let ready = each_io!(&self.io, io => io.poll_write_ready(cx));
             if ready.is_pending() {
@@ -343,7 +346,7 @@ impl AsyncRead for ReadHalf {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.wire.poll_read(cx, buf)
+        self.wire.poll_read_unless_ending(cx, buf)
     }
 }
 
@@ -353,7 +356,7 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.wire.poll_read(cx, buf)
+        self.wire.poll_read_unless_ending(cx, buf)
     }
 }
 

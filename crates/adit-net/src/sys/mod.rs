@@ -74,6 +74,8 @@ pub(crate) fn outgoing_queue(socket: BorrowedFd<'_>) -> io::Result<usize> {
 pub struct TcpInfo {
     /// Both ends are open.
     pub established: bool,
+    /// The end of our direction was sent and not acknowledged.
+    pub end_unacknowledged: bool,
     /// Smoothed round trip time.
     pub rtt_us: u32,
     /// Its mean deviation.
@@ -87,6 +89,12 @@ pub struct TcpInfo {
     /// Congestion window in segments.
     pub congestion_window: u32,
 }
+
+/// TCP states (`include/net/tcp_states.h`).
+const TCP_ESTABLISHED: u8 = 1;
+const TCP_FIN_WAIT1: u8 = 4;
+const TCP_LAST_ACK: u8 = 9;
+const TCP_CLOSING: u8 = 11;
 
 /// Reads `TCP_INFO`.
 pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
@@ -108,7 +116,8 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     // SAFETY: tcp_info is integers only, and every byte is zero or written by the kernel.
     let info = unsafe { info.assume_init() };
     Ok(TcpInfo {
-        established: info.tcpi_state == 1,
+        established: info.tcpi_state == TCP_ESTABLISHED,
+        end_unacknowledged: [TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_CLOSING].contains(&info.tcpi_state),
         rtt_us: info.tcpi_rtt,
         rtt_variation_us: info.tcpi_rttvar,
         retransmits: info.tcpi_total_retrans,
