@@ -1,4 +1,78 @@
-//! The command `adit`.
+//! The command `adit`: parse, resolve, run, say, exit.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod connect;
+mod exit;
+mod frame;
+mod habits;
+mod printer;
+mod resolve;
+mod runtime;
+mod say;
+mod serve;
+mod topics;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Shell, Verb};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    run().leave()
+}
+
+fn run() -> Exit {
+    let spelled = match habits::spell_out(std::env::args_os().collect()) {
+        Ok(spelled) => spelled,
+        Err(trap) => return usage(&trap),
+    };
+    let cli = match Cli::try_parse_from(spelled.words) {
+        Ok(cli) => cli,
+        Err(error) if !error.use_stderr() => {
+            say::print(&error.to_string());
+            return Exit::OK;
+        }
+        Err(error) => {
+            let text = error.to_string();
+            return usage(text.trim().trim_start_matches("error: "));
+        }
+    };
+    for note in spelled.notes {
+        say::note(note);
+    }
+    match cli.verb {
+        Verb::Connect(args) => connect::run(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Wait(args) => wait::run(&args),
+        Verb::Completions { shell } => completions(shell),
+        Verb::Help { topic } => {
+            match topic {
+                Some(topic) => say::print(topics::text(topic)),
+                None => say::print(&Cli::command().render_long_help().to_string()),
+            }
+            Exit::OK
+        }
+    }
+}
+
+fn usage(what: &str) -> Exit {
+    say::note(&format!("{what} (code=usage)"));
+    Exit::of(adit::Code::Usage)
+}
+
+/// The completion script, from the same definition as the parser.
+fn completions(shell: Shell) -> Exit {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "adit", &mut script);
+    say::print(&String::from_utf8_lossy(&script));
+    Exit::OK
+}

@@ -9,6 +9,7 @@ pub mod datagram;
 pub mod descriptors;
 pub mod listen;
 pub mod owner;
+pub mod process;
 pub mod stdio;
 pub mod stream;
 mod sys;

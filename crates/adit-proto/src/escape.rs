@@ -3,6 +3,7 @@
 //! A terminal obeys control characters: they move the cursor, change the title, fill the clipboard,
 //! and reorder text. Whatever a peer sent is therefore shown, not obeyed.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 /// Must this character not reach a terminal as it is?
 ///
@@ -16,9 +17,10 @@ pub fn is_unsafe(char: char) -> bool {
 
 /// Makes bytes safe for a terminal, piece by piece.
 ///
-/// Text passes; tab and line feed pass; a carriage return in front of a line feed passes. Every other
-/// control is shown as `\x1b`, bidirectional controls as `\u{202e}`, bytes that are no UTF-8 as `\xff`.
-/// How the bytes are cut into pieces does not change what comes out.
+/// Text passes, backslashes too; tab and line feed pass. CR LF comes out as LF; any other carriage
+/// return would let the peer write over a line and is shown. A control of one byte is shown as `\x1b`,
+/// one of several (C1, bidirectional) as `\u{202e}`, a byte that is no UTF-8 as `\xff`. How the bytes
+/// are cut into pieces does not change what comes out.
 ///
 /// ```
 /// use adit_proto::escape::Escaper;
@@ -26,7 +28,7 @@ pub fn is_unsafe(char: char) -> bool {
 /// escaper.push(b"caf\xc3", &mut out);
 /// escaper.push(b"\xa9 \x1b[2J\r\n", &mut out);
 /// escaper.finish(&mut out);
-/// assert_eq!(out, "café \\x1b[2J\r\n");
+/// assert_eq!(out, "café \\x1b[2J\n");
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Escaper {
@@ -91,26 +93,26 @@ impl Escaper {
 }
 
 fn push_text(text: &str, out: &mut String) {
-    let mut chars = text.chars().peekable();
-    while let Some(char) = chars.next() {
-        let passes = match char {
-            '\n' | '\t' => true,
-            '\r' => chars.peek() == Some(&'\n'),
-            char => !is_unsafe(char),
-        };
-        if passes {
-            out.push(char);
-        } else {
-            push_char(char, out);
+    let mut rest = text;
+    while let Some(at) = rest.find(|char| !matches!(char, '\n' | '\t') && is_unsafe(char)) {
+        let (safe, tail) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        out.push_str(safe);
+        let mut chars = tail.chars();
+        match chars.next() {
+            Some('\r') if chars.as_str().starts_with('\n') => {}
+            Some(char) => push_char(char, out),
+            None => {}
         }
+        rest = chars.as_str();
     }
+    out.push_str(rest);
 }
 
 fn push_char(char: char, out: &mut String) {
-    out.push_str(&match u32::from(char) {
-        code @ 0..=0xff => format!("\\x{code:02x}"),
-        code => format!("\\u{{{code:x}}}"),
-    });
+    match u32::from(char) {
+        code @ 0..=0x7f => out.push_str(&format!("\\x{code:02x}")),
+        code => out.push_str(&format!("\\u{{{code:x}}}")),
+    }
 }
 
 fn push_bytes(bytes: &[u8], out: &mut String) {
@@ -127,22 +129,50 @@ pub fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// The safe form of a text within one line: line ends, tabs and quotes are escaped too, and after
-/// `chars_max` characters it ends with `...`.
+/// The safe form of a text within one line: line ends, tabs and quotes are escaped too, and what does
+/// not fit into `chars_max` characters is replaced by `...`. Costs no more for a longer text.
+///
+/// ```
+/// use adit_proto::escape::escape_line;
+/// assert_eq!(escape_line(b"SSH-2.0-x\r\n", 80), "SSH-2.0-x\\r\\n");
+/// ```
 pub fn escape_line(bytes: &[u8], chars_max: usize) -> String {
-    let mut line = String::new();
-    for char in escape(bytes).chars() {
-        match char {
-            '\n' => line.push_str("\\n"),
-            '\r' => line.push_str("\\r"),
-            '\t' => line.push_str("\\t"),
-            '"' => line.push_str("\\\""),
-            char => line.push(char),
+    let (mut line, mut room) = (String::new(), chars_max);
+    for chunk in bytes.utf8_chunks() {
+        let chars = chunk.valid().chars().map(Shown::Char);
+        for shown in chars.chain(chunk.invalid().iter().copied().map(Shown::Byte)) {
+            let before = line.len();
+            shown.push(&mut line);
+            let added = line.get(before..).map_or(0, |added| added.chars().count());
+            let Some(left) = room.checked_sub(added) else {
+                // An escape is left out whole rather than cut.
+                line.truncate(before);
+                line.push_str("...");
+                return line;
+            };
+            room = left;
         }
     }
-    match line.char_indices().nth(chars_max) {
-        Some((cut, _)) => format!("{}...", line.get(..cut).unwrap_or_default()),
-        None => line,
+    line
+}
+
+/// What [`escape_line`] shows at once.
+enum Shown {
+    Char(char),
+    Byte(u8),
+}
+
+impl Shown {
+    fn push(self, line: &mut String) {
+        match self {
+            Self::Char('\n') => line.push_str("\\n"),
+            Self::Char('\r') => line.push_str("\\r"),
+            Self::Char('\t') => line.push_str("\\t"),
+            Self::Char('"') => line.push_str("\\\""),
+            Self::Char(char) if is_unsafe(char) => push_char(char, line),
+            Self::Char(char) => line.push(char),
+            Self::Byte(byte) => push_bytes(&[byte], line),
+        }
     }
 }
 
@@ -154,25 +184,62 @@ mod tests {
     #[test]
     fn what_a_terminal_would_obey_is_shown() {
         assert_eq!(escape(b"\x1b]52;c;aGk=\x07"), "\\x1b]52;c;aGk=\\x07");
-        assert_eq!(escape(b"a\tb\nc\r\nd\re"), "a\tb\nc\r\nd\\x0de");
-        assert_eq!(escape("\u{9b}2J\u{202e}evil".as_bytes()), "\\x9b2J\\u{202e}evil");
+        assert_eq!(escape(b"a\tb\nc\r\nd\re"), "a\tb\nc\nd\\x0de");
+        assert_eq!(escape(b"\r\r\n\r"), "\\x0d\n\\x0d");
+        assert_eq!(escape("\u{9b}2J\u{202e}evil".as_bytes()), "\\u{9b}2J\\u{202e}evil");
+        assert_eq!(escape(b"\x9b2J"), "\\x9b2J");
         assert_eq!(escape(b"\xff\xfeok\xc3"), "\\xff\\xfeok\\xc3");
     }
 
     #[test]
     fn one_event_stays_one_line() {
         assert_eq!(escape_line(b"a\"\r\n\tb", 80), "a\\\"\\r\\n\\tb");
+        assert_eq!(escape_line(b"a\rb\xff\xc3", 80), "a\\rb\\xff\\xc3");
+    }
+
+    #[test]
+    fn a_long_line_ends_with_an_ellipsis_and_no_half_escape() {
+        assert_eq!(escape_line(b"abc", 3), "abc");
         assert_eq!(escape_line(b"abcdef", 3), "abc...");
+        assert_eq!(escape_line(b"ab\x1b\x1b", 5), "ab...");
+        assert_eq!(escape_line(b"ab\x1b\x1b", 6), "ab\\x1b...");
+        assert_eq!(escape_line(b"a", 0), "...");
+    }
+
+    #[test]
+    fn everything_a_terminal_may_obey_is_unsafe_and_text_is_not() {
+        let controls = ('\0'..'\u{20}').chain('\u{7f}'..='\u{9f}');
+        let marks = "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}".chars();
+        let orders = ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}');
+        for char in controls.chain(marks).chain(orders) {
+            assert!(is_unsafe(char), "{char:?}");
+        }
+        let text = "a\\ ~é日本語\u{a0}e\u{301}👩\u{200d}🚀";
+        assert_eq!(escape(text.as_bytes()), text);
     }
 
     proptest! {
+        #[test]
+        fn byte_by_byte_gives_the_same_text(text in any::<String>()) {
+            let (mut escaper, mut out) = (Escaper::new(), String::new());
+            for byte in text.as_bytes() {
+                escaper.push(&[*byte], &mut out);
+                escaper.push(&[], &mut out);
+            }
+            escaper.finish(&mut out);
+            prop_assert_eq!(out, escape(text.as_bytes()));
+        }
+
         #[test]
         fn pieces_do_not_change_the_text(
             bytes in prop::collection::vec(
                 prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n'), Just(0xe2), Just(0x80)], 0..60),
         ) {
             let whole = escape(&bytes);
-            prop_assert!(whole.chars().all(|c| "\n\t\r".contains(c) || !is_unsafe(c)));
+            prop_assert!(whole.chars().all(|c| "\n\t".contains(c) || !is_unsafe(c)));
+            let line = escape_line(&bytes, 40);
+            prop_assert!(!line.chars().any(is_unsafe));
+            prop_assert!(line.chars().count() <= 43);
             for cut in 0..=bytes.len() {
                 let (mut escaper, mut out) = (Escaper::new(), String::new());
                 escaper.push(&bytes[..cut], &mut out);

@@ -172,6 +172,10 @@ pub enum What<'a> {
         errors: u64,
         /// Messages or datagrams dropped on purpose or for want of room.
         dropped: u64,
+        /// Exit status of the command.
+        exit: u8,
+        /// Why it ended.
+        code: Code,
     },
 }
 
@@ -282,12 +286,14 @@ impl What<'_> {
                 field(line, ',', "fatal", fatal);
             }
             Self::Drain => {}
-            Self::Summary { conversations, bytes_in, bytes_out, errors, dropped } => {
+            Self::Summary { conversations, bytes_in, bytes_out, errors, dropped, exit, code } => {
                 field(line, ',', "conns", conversations);
                 field(line, ',', "in", bytes_in);
                 field(line, ',', "out", bytes_out);
                 field(line, ',', "errors", errors);
                 field(line, ',', "dropped", dropped);
+                field(line, ',', "exit", exit);
+                text(line, "code", code.word());
             }
         }
     }

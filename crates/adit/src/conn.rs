@@ -12,6 +12,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::Endpoint;
+use crate::event::{Direction, What};
+use crate::observe::Observers;
+use crate::peer::Peer;
 use crate::transport::Transport;
 
 /// A connected stream socket: bytes in, bytes out, each direction with an end of its own.
@@ -74,6 +77,14 @@ impl Conn {
         self.wire.unacknowledged()
     }
 
+    /// A look at the connection from beside its halves, after they have been split or dropped.
+    ///
+    /// The socket stays open as long as the look is kept: what was written goes on to the peer, and
+    /// what becomes of it can be asked.
+    pub fn look(&self) -> Look {
+        Look { wire: Arc::clone(&self.wire) }
+    }
+
     /// Two halves that can be used by two tasks.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         let wire = Arc::clone(&self.wire);
@@ -83,6 +94,72 @@ impl Conn {
     /// Makes the close a reset: the peer learns that this was not a clean end.
     pub fn abort(self) {
         self.wire.abort();
+    }
+}
+
+/// A look at a connection from beside its halves; made by [`Conn::look`].
+#[derive(Clone)]
+pub struct Look {
+    wire: Arc<Wire>,
+}
+
+impl Look {
+    /// The peer's address.
+    pub fn remote(&self) -> &Endpoint {
+        &self.wire.remote
+    }
+
+    /// Our own address.
+    pub fn local(&self) -> Option<&Endpoint> {
+        self.wire.local.as_ref()
+    }
+
+    /// Bytes received and bytes sent so far.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.wire.bytes_in.load(Relaxed), self.wire.bytes_out.load(Relaxed))
+    }
+
+    /// How long the connection has lasted.
+    pub fn lasted(&self) -> Duration {
+        self.wire.lasted()
+    }
+
+    /// Since when no byte has gone either way.
+    pub fn idle_for(&self) -> Duration {
+        self.wire.last_byte().elapsed()
+    }
+
+    /// Since when the peer takes nothing of what is being written, if so.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        self.wire.stalled().map(|since| since.elapsed())
+    }
+
+    /// Bytes sent that the peer's system has not acknowledged yet.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn unacknowledged(&self) -> io::Result<usize> {
+        self.wire.unacknowledged()
+    }
+
+    /// The error that the system keeps for the connection, which asking removes: a reset that no
+    /// read or write has met yet.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.wire.take_error()
+    }
+
+    /// Makes the close a reset: the peer learns that this was not a clean end.
+    pub fn abort(&self) {
+        self.wire.abort();
+    }
+}
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Look").field("remote", self.remote()).finish_non_exhaustive()
     }
 }
 
@@ -155,6 +232,14 @@ pub(crate) struct Wire {
     finished: AtomicBool,
     ending: AtomicBool,
     reader: Mutex<Option<Waker>>,
+    tap: Option<Tap>,
+}
+
+/// Tells observers what goes over a wire.
+struct Tap {
+    observers: Observers,
+    reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// A connected socket of either family.
@@ -173,7 +258,26 @@ macro_rules! each_io {
 }
 
 impl Wire {
-    pub(crate) fn new(io: Io, remote: Endpoint, local: Option<Endpoint>, number: u64) -> Arc<Self> {
+    pub(crate) fn new(io: Io, remote: Endpoint, local: Option<Endpoint>) -> Arc<Self> {
+        Self::with_tap(io, (remote, local, 0), None)
+    }
+
+    /// A wire whose traffic observers hear of.
+    pub(crate) fn tapped(io: Io, peer: &Peer, observers: &Observers) -> Arc<Self> {
+        let tap = observers.is_watched().then(|| Tap {
+            observers: observers.clone(),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        });
+        let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
+        Self::with_tap(io, ends, tap)
+    }
+
+    fn with_tap(
+        io: Io,
+        (remote, local, number): (Endpoint, Option<Endpoint>, u64),
+        tap: Option<Tap>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             io,
             remote,
@@ -188,7 +292,14 @@ impl Wire {
             finished: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             reader: Mutex::default(),
+            tap,
         })
+    }
+
+    fn tell_end(&self, dir: Direction) {
+        if let Some(tap) = &self.tap {
+            tap.observers.emit_of(self.number, &self.remote, || What::HalfClose { dir });
+        }
     }
 
     pub(crate) fn lasted(&self) -> Duration {
@@ -227,6 +338,7 @@ impl Wire {
         if self.finished.swap(true, Relaxed) {
             return Ok(());
         }
+        self.tell_end(Direction::Out);
         each_io!(&self.io, io => adit_net::stream::finish(io))
     }
 
@@ -236,6 +348,10 @@ impl Wire {
             // A socket that cannot be told to reset is closed the ordinary way.
             drop(adit_net::stream::reset_on_close(io));
         }
+    }
+
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        each_io!(&self.io, io => adit_net::stream::take_error(io))
     }
 
     fn unread(&self) -> usize {
@@ -268,10 +384,18 @@ impl Wire {
             let space = buf.initialize_unfilled();
             match each_io!(&self.io, io => io.try_read(space)) {
                 Ok(0) => {
-                    self.peer_ended.store(true, Relaxed);
+                    if !self.peer_ended.swap(true, Relaxed) {
+                        self.tell_end(Direction::In);
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 Ok(bytes) => {
+                    if let Some(tap) = &self.tap {
+                        let seq = tap.reads.fetch_add(1, Relaxed);
+                        let bytes = &space[..bytes];
+                        let what = || What::Data { dir: Direction::In, seq, bytes };
+                        tap.observers.emit_of(self.number, &self.remote, what);
+                    }
                     buf.advance(bytes);
                     self.bytes_in.fetch_add(bytes as u64, Relaxed);
                     self.last_byte_ms.store(self.now_ms(), Relaxed);
@@ -295,6 +419,12 @@ impl Wire {
             ready!(ready)?;
             match each_io!(&self.io, io => io.try_write(buf)) {
                 Ok(bytes) => {
+                    if let Some(tap) = &self.tap {
+                        let seq = tap.writes.fetch_add(1, Relaxed);
+                        let bytes = &buf[..bytes];
+                        let what = || What::Data { dir: Direction::Out, seq, bytes };
+                        tap.observers.emit_of(self.number, &self.remote, what);
+                    }
                     self.bytes_out.fetch_add(bytes as u64, Relaxed);
                     self.last_byte_ms.store(self.now_ms(), Relaxed);
                     self.stalled_ms.store(0, Relaxed);

@@ -133,6 +133,14 @@ impl Out<'_> {
     }
 }
 
+impl Out<'_> {
+    /// Ends the conversation once what was sent, and every earlier answer, is on its way: what
+    /// [`Answer::Close`] does, for [`Handler::opened`], which gives no answer.
+    pub fn close(&mut self) {
+        self.desk.fail(Code::Ok, String::new());
+    }
+}
+
 /// A newcomer is not wanted; its connection is closed. Carries the reason for the event.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]

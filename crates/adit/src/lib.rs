@@ -48,7 +48,7 @@ pub use adit_proto::backoff::Backoff;
 pub use adit_proto::code::Code;
 pub use adit_proto::codec::{self, BoxError, Codec};
 pub use adit_proto::endpoint::{self, Endpoint};
-use adit_proto::error::code_of;
+pub use adit_proto::error::code_of;
 pub use adit_proto::error::{Blame, Error};
 pub use adit_proto::event::{self, Event, What};
 pub use adit_proto::limits::{Limit, Limits, Overlong};
@@ -57,7 +57,7 @@ pub use bytes::Bytes;
 pub use client::{
     BlockingCall, BlockingClient, Call, Client, ClientOptions, Datagrams, Dial, Family,
 };
-pub use conn::{Conn, ReadHalf, WriteHalf};
+pub use conn::{Conn, Look, ReadHalf, WriteHalf};
 pub use drain::Report;
 pub use handler::{Answer, Handler, Open, Opened, Out, Refuse, Service};
 pub use listen::{ReadyListener, ToAddress};
@@ -72,6 +72,20 @@ pub use stream::{Stream, stream};
 
 /// What fallible functions of this crate return; `main` can return it too.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
+
+/// What a command around the library needs of the operating system: standard input and output beside
+/// sockets, descriptors, who holds a port, random bits, the end of a process.
+pub mod system {
+    pub use adit_net::datagram::UDP_BYTES_MAX;
+    pub use adit_net::descriptors;
+    pub use adit_net::owner;
+    pub use adit_net::process;
+    pub use adit_net::random_u64;
+    pub use adit_net::stdio;
+}
+
+/// Making foreign bytes safe for a terminal or a line of text.
+pub use adit_proto::escape;
 
 /// What most programs need: `use adit::prelude::*;`.
 pub mod prelude {

@@ -199,7 +199,7 @@ impl<S: ServeStream> Welcome for Usher<S> {
             return;
         };
         let peer = alive.peer.clone();
-        let wire = Wire::new(io, peer.remote().clone(), peer.local().cloned(), peer.number());
+        let wire = Wire::tapped(io, &peer, &worker.context.observers);
         let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
         tokio::task::spawn_local(async move {
             stream::run(service, wire, peer, context, || alive.free_slot()).await;

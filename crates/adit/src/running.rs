@@ -195,10 +195,19 @@ impl Running {
     /// # Cancel safety
     /// A dropped call stops the server at once.
     pub async fn drain(self, within: Duration) -> Report {
+        self.drain_with_stats(within).await.0
+    }
+
+    /// As [`drain`](Self::drain), with the counts at the end.
+    ///
+    /// # Cancel safety
+    /// A dropped call stops the server at once.
+    pub async fn drain_with_stats(self, within: Duration) -> (Report, Stats) {
         self.observers.emit(|| What::Drain);
         let report = drain::drain(&self.shared, &self.totals, within).await;
+        let stats = self.stats();
         drop(self);
-        report
+        (report, stats)
     }
 
     /// Counts so far.

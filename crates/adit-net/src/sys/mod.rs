@@ -58,6 +58,15 @@ pub(crate) fn close_on_exec(descriptor: RawFd) -> io::Result<()> {
     }
 }
 
+/// Gives a signal back its default effect.
+pub(crate) fn default_signal(signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: SIG_DFL is no handler: nothing of this process will run in a signal's context.
+    match unsafe { libc::signal(signal, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Bytes sent and not acknowledged.
 pub(crate) fn outgoing_queue(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;

@@ -2,19 +2,24 @@
 //!
 //! Reading an address resolves nothing: a name stays a name.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod error;
 mod keys;
 mod parse;
+mod spelling;
 mod units;
 
+pub use error::AddressError;
 pub use keys::{Keys, SocketOptions};
-pub use parse::AddressError;
-pub use units::{UnitError, parse_duration, parse_size};
+pub use units::{UnitError, parse_duration, parse_rate, parse_size};
 
+use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::endpoint::Transport;
+use crate::escape::escape_line;
 
 /// Longest Unix socket name in bytes (unix(7)).
 pub const UNIX_NAME_BYTES_MAX: usize = 107;
@@ -48,7 +53,7 @@ pub enum Place {
     Any(u16),
     /// `127.0.0.1:80`, `[::1]:80`.
     Ip(SocketAddr),
-    /// `h:80`, a name to be resolved.
+    /// `h:80`, a name to be resolved; also `fe80::1%eth0`, an IPv6 address with a zone by name.
     Name(String, u16),
     /// `/run/a.sock`, a Unix socket in the file system.
     Path(String),
@@ -92,30 +97,31 @@ impl Address {
         Ok(())
     }
 
-    /// As it is named in messages: `tcp 127.0.0.1:80`, `unix /run/a.sock`.
+    /// As it is named in messages, safe for a terminal: `tcp 127.0.0.1:80`, `tcp [::]:8080`,
+    /// `unix /run/a.sock`.
     pub fn spoken(&self) -> String {
-        format!("{} {}", self.transport, PlaceText(&self.place))
+        let shown = |text: &str| escape_line(text.as_bytes(), SPOKEN_CHARS_MAX);
+        let place = match &self.place {
+            Place::Loopback(port) => format!("localhost:{port}"),
+            Place::Any(port) => format!("[::]:{port}"),
+            Place::Ip(address) => address.to_string(),
+            Place::Name(name, port) => format!("{}:{port}", shown(&bracketed(name))),
+            Place::Path(path) => shown(path),
+            Place::Abstract(name) => format!("@{}", shown(name)),
+        };
+        format!("{} {place}", self.transport)
     }
 }
 
-struct PlaceText<'a>(&'a Place);
+/// Characters of a name that are shown in a message: a whole host name fits.
+const SPOKEN_CHARS_MAX: usize = 260;
 
-impl fmt::Display for PlaceText<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Place::Loopback(port) => write!(f, "localhost:{port}"),
-            Place::Any(port) => write!(f, ":{port}"),
-            Place::Ip(address) => address.fmt(f),
-            Place::Name(name, port) => write!(f, "{name}:{port}"),
-            Place::Path(path) => f.write_str(&crate::escape::escape_line(path.as_bytes(), 200)),
-            Place::Abstract(name) => {
-                write!(f, "@{}", crate::escape::escape_line(name.as_bytes(), 200))
-            }
-        }
-    }
+/// A host as it stands before its port: an IPv6 address with a zone by name needs brackets.
+fn bracketed(name: &str) -> Cow<'_, str> {
+    if name.contains(':') { Cow::Owned(format!("[{name}]")) } else { Cow::Borrowed(name) }
 }
 
-/// The address in full, as it can be read again.
+/// The address in full, as it can be read again; for messages there is [`Address::spoken`].
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
@@ -126,7 +132,11 @@ impl fmt::Display for Address {
             }
             Place::Abstract(name) => write!(f, "{}:@{}", self.transport, parse::encode(name))?,
             Place::Loopback(port) => write!(f, "{}://{port}", self.transport)?,
-            place => write!(f, "{}://{}", self.transport, PlaceText(place))?,
+            Place::Any(port) => write!(f, "{}://:{port}", self.transport)?,
+            Place::Ip(address) => write!(f, "{}://{address}", self.transport)?,
+            Place::Name(name, port) => {
+                write!(f, "{}://{}:{port}", self.transport, bracketed(name))?;
+            }
         }
         self.keys.fmt(f)
     }
@@ -168,11 +178,6 @@ impl From<SocketAddr> for Place {
     fn from(address: SocketAddr) -> Self {
         Self::Ip(address)
     }
-}
-
-/// The IP address in text that is one, brackets or not.
-fn ip(text: &str) -> Option<IpAddr> {
-    text.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,123 +1,17 @@
-//! Reading addresses, and saying what is wrong with those that are none.
+//! Reading addresses; what is none becomes an [`AddressError`].
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
-use super::{Address, Keys, Place, UNIX_NAME_BYTES_MAX, ip};
+use super::error::AddressError;
+use super::keys::Keys;
+use super::spelling::nearest;
+use super::{Address, Place, UNIX_NAME_BYTES_MAX};
 use crate::endpoint::Transport;
 
-/// What is wrong with an address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddressError {
-    /// There is nothing.
-    #[error("the address is empty")]
-    Empty,
-    /// The scheme is none.
-    #[error("unknown scheme \"{scheme}\" in \"{text}\"{}", did_you_mean(.near))]
-    Scheme {
-        /// What stands for the scheme.
-        scheme: String,
-        /// The address.
-        text: String,
-        /// A scheme that is spelled nearly so.
-        near: Option<&'static str>,
-    },
-    /// The scheme is a word of the grammar that this version does not serve.
-    #[error("{scheme}: is not supported by this version, in \"{text}\"")]
-    NotYet {
-        /// The scheme.
-        scheme: String,
-        /// The address.
-        text: String,
-    },
-    /// Programs have to name the scheme.
-    #[error("the scheme is missing in \"{text}\": write tcp://{text}")]
-    SchemeMissing {
-        /// The address.
-        text: String,
-    },
-    /// No port.
-    #[error("the port is missing in \"{text}\": write {text}:PORT")]
-    PortMissing {
-        /// The address.
-        text: String,
-    },
-    /// The port is a number beyond 65535.
-    #[error("port {port} is out of range 0-65535 in \"{text}\"")]
-    PortRange {
-        /// What stands for the port.
-        port: String,
-        /// The address.
-        text: String,
-    },
-    /// The port is neither a number nor a service name.
-    #[error("unknown service name \"{port}\" in \"{text}\"{}", did_you_mean(.near))]
-    PortName {
-        /// What stands for the port.
-        port: String,
-        /// The address.
-        text: String,
-        /// A service that is spelled nearly so.
-        near: Option<&'static str>,
-    },
-    /// Port 0 is for listening.
-    #[error("port 0 is only to listen, in \"{text}\"")]
-    PortZero {
-        /// The address.
-        text: String,
-    },
-    /// Colons without brackets that make no IPv6 address.
-    #[error("\"{text}\" is neither an IPv6 address nor HOST:PORT")]
-    Colons {
-        /// The address.
-        text: String,
-    },
-    /// A host with characters no host has.
-    #[error("\"{host}\" is no host name, in \"{text}\"")]
-    Host {
-        /// What stands for the host.
-        host: String,
-        /// The address.
-        text: String,
-    },
-    /// A Unix socket name that is too long.
-    #[error("Unix socket paths end at 107 bytes, this one has {bytes}: \"{text}\"")]
-    PathTooLong {
-        /// Its length.
-        bytes: usize,
-        /// The address.
-        text: String,
-    },
-    /// A Unix socket name that is empty or contains a NUL.
-    #[error("\"{text}\" is no name for a Unix socket")]
-    Path {
-        /// The address.
-        text: String,
-    },
-    /// An unknown option.
-    #[error("unknown option \"{key}\"{}", did_you_mean(.near))]
-    Key {
-        /// The option.
-        key: String,
-        /// An option that is spelled nearly so.
-        near: Option<&'static str>,
-    },
-    /// An option with a value that does not fit.
-    #[error("\"{text}\": {key} takes {expected}")]
-    Value {
-        /// The option.
-        key: &'static str,
-        /// As it was written.
-        text: String,
-        /// What it takes.
-        expected: &'static str,
-    },
-}
-
-fn did_you_mean(near: &Option<&'static str>) -> String {
-    near.map_or_else(String::new, |near| format!("; did you mean {near}?"))
-}
+/// Longest host name in bytes (RFC 1035, section 2.3.4, as text).
+const HOST_BYTES_MAX: usize = 253;
 
 const SCHEMES: [(&str, Transport); 4] = [
     ("tcp", Transport::Tcp),
@@ -126,11 +20,17 @@ const SCHEMES: [(&str, Transport); 4] = [
     ("unix-dgram", Transport::UnixDatagram),
 ];
 
-/// Words of the grammar that later versions serve.
-const LATER: [&str; 17] = [
-    "tls", "proxy", "session", "exec", "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss",
-    "vsock", "dtls", "sctp", "farm", "http", "https",
+/// Schemes of the grammar that later versions serve.
+const LATER: [&str; 15] = [
+    "tls", "exec", "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss", "vsock", "dtls",
+    "sctp", "farm", "http", "https",
 ];
+
+/// Layers of the grammar that later versions serve; they stand before a `+`.
+const LAYERS: [&str; 3] = ["tls", "proxy", "session"];
+
+/// Later schemes that are more likely hosts when a single colon follows.
+const ALSO_HOSTS: [&str; 2] = ["http", "https"];
 
 /// Service names that mean a port everywhere (IANA); the system's table is not asked, so that an
 /// address means the same on every host.
@@ -166,20 +66,18 @@ pub(super) fn address(text: &str, transport: Option<Transport>) -> Result<Addres
     if text.is_empty() {
         return Err(AddressError::Empty);
     }
-    let (body, keys) = split_keys(text)?;
-    let (scheme, rest) = split_scheme(body, text)?;
-    let (transport, place) = match (scheme, transport) {
-        (Some(transport), _) => (transport, place(rest, transport, text)?),
-        (None, None) => {
-            return Err(AddressError::SchemeMissing { text: text.to_owned() });
-        }
-        (None, Some(transport)) if is_path(rest) => {
-            let transport =
-                if transport.is_datagram() { Transport::UnixDatagram } else { Transport::Unix };
-            (transport, unix_place(rest, text)?)
-        }
-        (None, Some(transport)) => (transport, place(rest, transport, text)?),
+    let (body, options) = split_options(text);
+    let mut keys = Keys::default();
+    if let Some(options) = options {
+        keys.read(options, text)?;
+    }
+    let word = Word::read(body, text)?;
+    let transport = word.transport(transport)?;
+    let place = match transport {
+        Transport::Unix | Transport::UnixDatagram => unix_place(word.rest, text)?,
+        _ => word.ip_place()?,
     };
+    keys.check(transport, text)?;
     Ok(Address { transport, place, keys })
 }
 
@@ -196,63 +94,134 @@ pub(super) fn words(
         Err(error @ AddressError::PortMissing { .. }) => error,
         Err(error) => return Err(error),
     };
-    let Some(port) = words.get(1).map(AsRef::as_ref) else {
+    let second = words.get(1).map_or("", AsRef::as_ref);
+    let ((body, early), (port, late)) = (split_options(first), split_options(second));
+    let text = format!("{first} {second}");
+    let word = Word::read(body, &text)?;
+    let is_host = Ipv6Zone::read(word.rest).is_some() || !word.rest.ends_with(':');
+    if !is_host || !could_be_port(port) {
         return Err(missing);
-    };
-    let (body, keys) = split_keys(port)?;
-    let joined = format!("{first} {port}");
-    let (scheme, host) = split_scheme(first, &joined)?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let place = host_and_port(host, parse_port(body, &joined)?, &joined)?;
-    Ok((Address { transport: scheme.unwrap_or(transport), place, keys }, 2))
+    }
+    let mut keys = Keys::default();
+    for options in [early, late].into_iter().flatten() {
+        keys.read(options, &text)?;
+    }
+    let place = host_and_port(word.rest, parse_port(port, &text)?, &text)?;
+    let transport = word.scheme.unwrap_or(transport);
+    keys.check(transport, &text)?;
+    Ok((Address { transport, place, keys }, 2))
 }
 
 /// Cuts off `,key=value` and `?key=value&key=value`.
-fn split_keys(text: &str) -> Result<(&str, Keys), AddressError> {
-    let mut keys = Keys::default();
-    let Some((body, options)) = text.split_once([',', '?']) else {
-        return Ok((text, keys));
-    };
-    for key in options.split([',', '&']) {
-        keys.push(key)?;
+fn split_options(text: &str) -> (&str, Option<&str>) {
+    match text.split_once([',', '?']) {
+        Some((body, options)) => (body, Some(options)),
+        None => (text, None),
     }
-    Ok((body, keys))
 }
 
-/// Cuts off `tcp://` or `tcp:`.
-fn split_scheme<'a>(
-    body: &'a str,
-    text: &str,
-) -> Result<(Option<Transport>, &'a str), AddressError> {
-    let Some((scheme, rest)) = body.split_once(':') else {
-        return Ok((None, body));
-    };
-    let has_slashes = rest.starts_with("//");
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
-    if let Some((_, transport)) = SCHEMES.iter().find(|(name, _)| *name == scheme) {
-        return Ok((Some(*transport), rest));
+/// An address without its options, its scheme cut off.
+struct Word<'a> {
+    scheme: Option<Transport>,
+    rest: &'a str,
+    /// The whole address, for messages.
+    text: &'a str,
+}
+
+impl<'a> Word<'a> {
+    /// Cuts off `tcp://` or `tcp:`.
+    fn read(body: &'a str, text: &'a str) -> Result<Self, AddressError> {
+        let plain = Self { scheme: None, rest: body, text };
+        // `fd::1` is an IPv6 address, not something of the scheme fd.
+        let (Some((scheme, after)), None) = (body.split_once(':'), Ipv6Zone::read(body)) else {
+            return Ok(plain);
+        };
+        let slashes = after.strip_prefix("//");
+        if let Some(transport) = transport_of(scheme) {
+            return Ok(Self { scheme: Some(transport), rest: slashes.unwrap_or(after), text });
+        }
+        // Without slashes it may be a host: `http:80`, `proxy:3128`.
+        let is_scheme = slashes.is_some()
+            || scheme.contains('+')
+            || is_one_of(scheme, &LATER) && !is_one_of(scheme, &ALSO_HOSTS);
+        if is_scheme { Err(not_a_scheme(scheme, text)) } else { Ok(plain) }
     }
-    let layers = scheme.split('+').next().unwrap_or(scheme);
-    // `http:80` is a host called http; with slashes it is a scheme.
-    if has_slashes || LATER.contains(&layers) && layers != "http" && layers != "https" {
-        let (scheme, text) = (scheme.to_owned(), text.to_owned());
-        if LATER.contains(&layers) {
+
+    /// What is written, else what the form of the place says, else `transport`.
+    fn transport(&self, transport: Option<Transport>) -> Result<Transport, AddressError> {
+        let is_path = ["/", "./", "../", "@"].iter().any(|start| self.rest.starts_with(start));
+        match (self.scheme, transport) {
+            (Some(written), _) => Ok(written),
+            (None, None) => {
+                let scheme = if is_path { "unix:" } else { "tcp://" };
+                let example = format!("{scheme}{}", self.text);
+                Err(AddressError::SchemeMissing { text: self.text.to_owned(), example })
+            }
+            (None, Some(transport)) if !is_path => Ok(transport),
+            (None, Some(transport)) if transport.is_datagram() => Ok(Transport::UnixDatagram),
+            (None, Some(_)) => Ok(Transport::Unix),
+        }
+    }
+
+    fn ip_place(&self) -> Result<Place, AddressError> {
+        if self.rest == "-" {
+            let (scheme, text) = (self.rest.to_owned(), self.text.to_owned());
             return Err(AddressError::NotYet { scheme, text });
         }
-        let near = nearest(&scheme, SCHEMES.iter().map(|(name, _)| *name));
-        return Err(AddressError::Scheme { scheme, text, near });
+        if self.rest.starts_with('[') {
+            let colons = || AddressError::Colons { text: self.text.to_owned() };
+            let (inside, after) = self.rest.split_once(']').ok_or_else(colons)?;
+            let host = self.rest.get(..inside.len().saturating_add(1)).ok_or_else(colons)?;
+            return match after.strip_prefix(':') {
+                None if !after.is_empty() => Err(colons()),
+                None | Some("") => Err(self.port_missing(host)),
+                Some(port) => host_and_port(host, parse_port(port, self.text)?, self.text),
+            };
+        }
+        if self.rest.matches(':').count() > 1 {
+            // A bare IPv6 address: its port must be the next word.
+            return Err(match Ipv6Zone::read(self.rest) {
+                Some(_) => self.port_missing(&format!("[{}]", self.rest)),
+                None => AddressError::Colons { text: self.text.to_owned() },
+            });
+        }
+        match self.rest.split_once(':') {
+            Some((host, "")) => Err(self.port_missing(host)),
+            Some((host, port)) => host_and_port(host, parse_port(port, self.text)?, self.text),
+            None if is_number(self.rest) => Ok(Place::Loopback(parse_port(self.rest, self.text)?)),
+            None => Err(self.port_missing(self.rest)),
+        }
     }
-    Ok((None, body))
+
+    fn port_missing(&self, host: &str) -> AddressError {
+        let scheme = self.scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
+        let example = format!("{scheme}{host}:PORT");
+        AddressError::PortMissing { text: self.text.to_owned(), example }
+    }
 }
 
-fn is_path(text: &str) -> bool {
-    ["/", "./", "../", "@"].iter().any(|start| text.starts_with(start))
+fn transport_of(scheme: &str) -> Option<Transport> {
+    // RFC 3986, section 3.1: schemes are compared without case.
+    let found = SCHEMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme));
+    found.map(|(_, transport)| *transport)
 }
 
-fn place(rest: &str, transport: Transport, text: &str) -> Result<Place, AddressError> {
-    match transport {
-        Transport::Unix | Transport::UnixDatagram => unix_place(rest, text),
-        _ => ip_place(rest, text),
+fn is_one_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Names the part of `session+tls` that is unknown, else the first that is not served yet.
+fn not_a_scheme(scheme: &str, text: &str) -> AddressError {
+    let is_later = |part: &&str| is_one_of(part, &LATER) || is_one_of(part, &LAYERS);
+    let is_known = |part: &&str| transport_of(part).is_some() || is_later(part);
+    let text = text.to_owned();
+    if let Some(unknown) = scheme.split('+').find(|part| !is_known(part)) {
+        let near = nearest(unknown, SCHEMES.iter().map(|(name, _)| *name));
+        return AddressError::Scheme { scheme: unknown.to_owned(), text, near };
+    }
+    match scheme.split('+').find(is_later) {
+        Some(part) => AddressError::NotYet { scheme: part.to_owned(), text },
+        None => AddressError::Scheme { scheme: scheme.to_owned(), text, near: None },
     }
 }
 
@@ -271,124 +240,91 @@ fn unix_place(rest: &str, text: &str) -> Result<Place, AddressError> {
     })
 }
 
-fn ip_place(rest: &str, text: &str) -> Result<Place, AddressError> {
-    let missing = || AddressError::PortMissing { text: text.to_owned() };
-    if let Some(bracketed) = rest.strip_prefix('[') {
-        let Some((host, port)) = bracketed.split_once(']') else {
-            return Err(AddressError::Colons { text: text.to_owned() });
-        };
-        let port = port.strip_prefix(':').filter(|port| !port.is_empty()).ok_or_else(missing)?;
-        return host_and_port(host, parse_port(port, text)?, text);
-    }
-    if rest.matches(':').count() > 1 {
-        // A bare IPv6 address: its port must be the next word.
-        return match split_zone(rest).0.parse::<Ipv6Addr>() {
-            Ok(_) => Err(missing()),
-            Err(_) => Err(AddressError::Colons { text: text.to_owned() }),
-        };
-    }
-    match rest.split_once(':') {
-        Some(("" | "*", port)) => Ok(Place::Any(parse_port(port, text)?)),
-        Some((_, "")) => Err(missing()),
-        Some((host, port)) => host_and_port(host, parse_port(port, text)?, text),
-        None if !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Ok(Place::Loopback(parse_port(rest, text)?))
-        }
-        None => Err(missing()),
-    }
-}
-
+/// A host as it stands before its port: `h`, `*`, `127.0.0.1`, `[::1]`, and `::1` before a space.
 fn host_and_port(host: &str, port: u16, text: &str) -> Result<Place, AddressError> {
-    let (bare, zone) = split_zone(host);
-    match (ip(bare), zone) {
-        (Some(IpAddr::V6(ip)), Some(zone)) => {
-            // A zone by number; by name it is resolved together with the address.
-            let Ok(scope) = zone.parse() else {
-                return Ok(Place::Name(host.to_owned(), port));
-            };
-            Ok(Place::Ip(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope))))
-        }
-        (Some(ip), None) => Ok(Place::Ip(SocketAddr::new(ip, port))),
-        _ if host == "*" || host.is_empty() => Ok(Place::Any(port)),
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if let Some(Ipv6Zone { ip, zone }) = Ipv6Zone::read(bracketed.unwrap_or(host)) {
+        let scope = zone.map_or(Ok(0), str::parse);
+        return Ok(match (scope, zone) {
+            (Ok(scope), _) => Place::Ip(SocketAddrV6::new(ip, port, 0, scope).into()),
+            // A zone by name is resolved together with the address.
+            (Err(_), zone) => Place::Name(format!("{ip}%{}", zone.unwrap_or_default()), port),
+        });
+    }
+    if bracketed.is_some() {
+        return Err(AddressError::Colons { text: text.to_owned() });
+    }
+    if let Ok(ip) = host.parse::<Ipv4Addr>() {
+        return Ok(Place::Ip((ip, port).into()));
+    }
+    match host {
+        "" | "*" => Ok(Place::Any(port)),
         _ if is_host_name(host) => Ok(Place::Name(host.to_owned(), port)),
         _ => Err(AddressError::Host { host: host.to_owned(), text: text.to_owned() }),
     }
 }
 
-fn split_zone(host: &str) -> (&str, Option<&str>) {
-    match host.split_once('%') {
-        Some((host, zone)) => (host, Some(zone)),
-        None => (host, None),
+/// `fe80::1%eth0` in its parts (RFC 4007, section 11).
+struct Ipv6Zone<'a> {
+    ip: Ipv6Addr,
+    zone: Option<&'a str>,
+}
+
+impl<'a> Ipv6Zone<'a> {
+    fn read(host: &'a str) -> Option<Self> {
+        let (ip, zone) = match host.split_once('%') {
+            Some((ip, zone)) => (ip, Some(zone)),
+            None => (host, None),
+        };
+        // Names of interfaces are what Linux takes, less what has a meaning in an address.
+        let fits = |byte: u8| byte.is_ascii_graphic() && !b"%[]/:,?&\"\\".contains(&byte);
+        let is_zone = |zone: &str| (1..=15).contains(&zone.len()) && zone.bytes().all(fits);
+        Some(Self { ip: ip.parse().ok()?, zone }).filter(|_| zone.is_none_or(is_zone))
     }
 }
 
 /// Letters, digits, hyphen, dot and underscore; international names as they are typed.
+///
+/// What ends in a number is meant to be an IPv4 address: resolvers read `127.1`, `010.0.0.1` and
+/// `8080` as addresses nobody meant, and `10.0.0.256` is a typing error.
 fn is_host_name(host: &str) -> bool {
-    let fits = |char: char| char.is_alphanumeric() || matches!(char, '-' | '.' | '_');
-    host.len() <= 253 && !host.starts_with('-') && host.chars().all(fits)
+    let fits = |char: char| char.is_alphanumeric() || matches!(char, '-' | '_');
+    let is_label = |label: &str| !label.is_empty() && label.chars().all(fits);
+    let bare = host.strip_suffix('.').unwrap_or(host);
+    let last = bare.rsplit('.').next().unwrap_or(bare);
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_hex = hex.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    host.len() <= HOST_BYTES_MAX
+        && !host.starts_with('-')
+        && bare.split('.').all(is_label)
+        && !is_number(last)
+        && !is_hex
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// May the word after a host be its port? Else it is the next address, and the port was forgotten.
+fn could_be_port(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn parse_port(port: &str, text: &str) -> Result<u16, AddressError> {
-    if let Ok(port) = port.parse() {
-        return Ok(port);
+    let (owned, text) = (port.to_owned(), text.to_owned());
+    if is_number(port.strip_prefix('-').unwrap_or(port)) {
+        return port.parse().map_err(|_beyond| AddressError::PortRange { port: owned, text });
     }
-    let owned = || (port.to_owned(), text.to_owned());
-    let digits = port.strip_prefix('-').unwrap_or(port);
-    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        let (port, text) = owned();
-        return Err(AddressError::PortRange { port, text });
+    if port.split_once('-').is_some_and(|(first, last)| is_number(first) && is_number(last)) {
+        return Err(AddressError::PortSpan { port: owned, text });
     }
-    match SERVICES.iter().find(|(name, _)| *name == port) {
+    match SERVICES.iter().find(|(name, _)| name.eq_ignore_ascii_case(port)) {
         Some((_, number)) => Ok(*number),
         None => {
             let near = nearest(port, SERVICES.iter().map(|(name, _)| *name));
-            let (port, text) = owned();
-            Err(AddressError::PortName { port, text, near })
+            Err(AddressError::PortName { port: owned, text, near })
         }
     }
-}
-
-/// The known word that is at most two typing errors away, if there is one nearest.
-pub(super) fn nearest(
-    word: &str,
-    known: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
-    let most = if word.chars().count() <= 3 { 1 } else { 2 };
-    known
-        .map(|known| (typing_errors(word, known), known))
-        .filter(|(errors, _)| *errors <= most)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Letters added, left out, mistaken or swapped with their neighbour.
-fn typing_errors(left: &str, right: &str) -> usize {
-    if left.len() > 40 {
-        return usize::MAX;
-    }
-    let right: Vec<char> = right.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    let mut last = None;
-    for (index, left) in left.chars().enumerate() {
-        let mut next = vec![index.saturating_add(1)];
-        for (at, letter) in right.iter().enumerate() {
-            let here = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX);
-            let same = usize::from(*letter != left);
-            let mut best = here(&row, at).saturating_add(same);
-            best = best.min(here(&row, at.saturating_add(1)).saturating_add(1));
-            best = best.min(here(&next, at).saturating_add(1));
-            let previous = at.checked_sub(1);
-            if last == Some(*letter) && previous.and_then(|at| right.get(at)) == Some(&left) {
-                let swapped = previous.map_or(usize::MAX, |at| here(&before, at));
-                best = best.min(swapped.saturating_add(1));
-            }
-            next.push(best);
-        }
-        before = std::mem::replace(&mut row, next);
-        last = Some(left);
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 /// Writes what would end a name as `%2C`.

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::{Address, Place, Role};
+use super::{Address, AddressError, Place, Role};
 use crate::endpoint::Transport;
+use crate::escape::is_unsafe;
 
 fn read(words: &[&str]) -> String {
     match Address::parse_words(words, Transport::Tcp) {
@@ -12,51 +13,145 @@ fn read(words: &[&str]) -> String {
     }
 }
 
+/// One row per line of the table of addresses, right ones first.
+const WRITTEN: &[(&[&str], &str)] = &[
+    (&["8080"], "tcp://8080 (1)"),
+    (&["0"], "tcp://0 (1)"),
+    (&[":8080"], "tcp://:8080 (1)"),
+    (&["*:8080"], "tcp://:8080 (1)"),
+    (&["*", "8080"], "tcp://:8080 (2)"),
+    (&[":0"], "tcp://:0 (1)"),
+    (&[":http"], "tcp://:80 (1)"),
+    (&["h:80"], "tcp://h:80 (1)"),
+    (&["h", "80"], "tcp://h:80 (2)"),
+    (&["h", "http"], "tcp://h:80 (2)"),
+    (&["h", "HTTP"], "tcp://h:80 (2)"),
+    (&["h:80", "90"], "tcp://h:80 (1)"),
+    (&["[::1]:80"], "tcp://[::1]:80 (1)"),
+    (&["::1", "80"], "tcp://[::1]:80 (2)"),
+    (&["[::1]", "80"], "tcp://[::1]:80 (2)"),
+    (&["fd::1", "80"], "tcp://[fd::1]:80 (2)"),
+    (&["fe80::1%2", "80"], "tcp://[fe80::1%2]:80 (2)"),
+    (&["[fe80::1%eth0.5]:80"], "tcp://[fe80::1%eth0.5]:80 (1)"),
+    (&["127.0.0.1:80"], "tcp://127.0.0.1:80 (1)"),
+    (&["udp://h:1"], "udp://h:1 (1)"),
+    (&["udp:h:53"], "udp://h:53 (1)"),
+    (&["UDP://h:53"], "udp://h:53 (1)"),
+    (&["tcp:h:1"], "tcp://h:1 (1)"),
+    (&["tcp:80"], "tcp://80 (1)"),
+    (&["udp://5353"], "udp://5353 (1)"),
+    (&["udp://h", "53"], "udp://h:53 (2)"),
+    (&["tcp://echo:7"], "tcp://echo:7 (1)"),
+    (&["http:80"], "tcp://http:80 (1)"),
+    (&["proxy:3128"], "tcp://proxy:3128 (1)"),
+    (&["a_b.example.:80"], "tcp://a_b.example.:80 (1)"),
+    (&["bücher.example:80"], "tcp://bücher.example:80 (1)"),
+    (&["/run/a.sock"], "unix:/run/a.sock (1)"),
+    (&["./a.sock"], "unix:./a.sock (1)"),
+    (&["../a.sock"], "unix:../a.sock (1)"),
+    (&["@a"], "unix:@a (1)"),
+    (&["unix:///run/a"], "unix:/run/a (1)"),
+    (&["unix-dgram:./a"], "unix-dgram:./a (1)"),
+    (&["/a%2Cb"], "unix:/a%2Cb (1)"),
+    (&["/a%2cb%zz"], "unix:/a%2Cb%25zz (1)"),
+    (&["/a,mode=660"], "unix:/a,mode=660 (1)"),
+    (&["udp://h:1,ttl=3,broadcast"], "udp://h:1,ttl=3,broadcast (1)"),
+    (&["udp://h:1?ttl=3&broadcast"], "udp://h:1,ttl=3,broadcast (1)"),
+    (&["h,ttl=3", "80,nodelay"], "tcp://h:80,ttl=3,nodelay (2)"),
+];
+
+const WRONG: &[(&[&str], &str)] = &[
+    (&[], "the address is empty"),
+    (&[""], "the address is empty"),
+    (&["127.0.0.1:99999"], "port 99999 is out of range 0-65535 in \"127.0.0.1:99999\""),
+    (&["h", "65536"], "port 65536 is out of range 0-65535 in \"h 65536\""),
+    (&["h:-1"], "port -1 is out of range 0-65535 in \"h:-1\""),
+    (&["h:+80"], "unknown service name \"+80\" in \"h:+80\""),
+    (&["h:htpp"], "unknown service name \"htpp\" in \"h:htpp\"; did you mean http?"),
+    (
+        &["h", "20-30"],
+        "\"20-30\" is more than one port, in \"h 20-30\": write one address for each",
+    ),
+    (&["tpc://h:1"], "unknown scheme \"tpc\" in \"tpc://h:1\"; did you mean tcp?"),
+    (&["sesion+tcp://h:1"], "unknown scheme \"sesion\" in \"sesion+tcp://h:1\""),
+    (&["tcp+udp://h:1"], "unknown scheme \"tcp+udp\" in \"tcp+udp://h:1\""),
+    (&["tls://h:1"], "\"tls\" is not supported by this version, in \"tls://h:1\""),
+    (&["exec:./prog"], "\"exec\" is not supported by this version, in \"exec:./prog\""),
+    (
+        &["session+tcp://far:1"],
+        "\"session\" is not supported by this version, in \"session+tcp://far:1\"",
+    ),
+    (&["https://h"], "\"https\" is not supported by this version, in \"https://h\""),
+    (&["-"], "\"-\" is not supported by this version, in \"-\""),
+    (&["h"], "the port is missing in \"h\": write h:PORT"),
+    (&["h:"], "the port is missing in \"h:\": write h:PORT"),
+    (&["h:", "80"], "the port is missing in \"h:\": write h:PORT"),
+    (&["[::1]"], "the port is missing in \"[::1]\": write [::1]:PORT"),
+    (&["::1"], "the port is missing in \"::1\": write [::1]:PORT"),
+    (&["udp://h"], "the port is missing in \"udp://h\": write udp://h:PORT"),
+    (&["h,ttl=1"], "the port is missing in \"h,ttl=1\": write h:PORT"),
+    (&["h", "10.0.0.1:80"], "the port is missing in \"h\": write h:PORT"),
+    (&["h", "./f"], "the port is missing in \"h\": write h:PORT"),
+    (&[":"], "the port is missing in \":\": write :PORT"),
+    (&["h:1:2"], "\"h:1:2\" is neither an IPv6 address nor HOST:PORT"),
+    (&["[h]:80"], "\"[h]:80\" is neither an IPv6 address nor HOST:PORT"),
+    (&["[]:80"], "\"[]:80\" is neither an IPv6 address nor HOST:PORT"),
+    (&["[::1"], "\"[::1\" is neither an IPv6 address nor HOST:PORT"),
+    (&["[::1]80"], "\"[::1]80\" is neither an IPv6 address nor HOST:PORT"),
+    (&["[fe80::1%]:80"], "\"[fe80::1%]:80\" is neither an IPv6 address nor HOST:PORT"),
+    (
+        &["[fe80::1%\x1b[2J]:80"],
+        "\"[fe80::1%\\x1b[2J]:80\" is neither an IPv6 address nor HOST:PORT",
+    ),
+    (&["h h:1"], "\"h h\" is neither a host name nor an IP address, in \"h h:1\""),
+    (&["a..b:1"], "\"a..b\" is neither a host name nor an IP address, in \"a..b:1\""),
+    (&["8080:80"], "\"8080\" is neither a host name nor an IP address, in \"8080:80\""),
+    (&["127.1:80"], "\"127.1\" is neither a host name nor an IP address, in \"127.1:80\""),
+    (
+        &["10.0.0.256:80"],
+        "\"10.0.0.256\" is neither a host name nor an IP address, in \"10.0.0.256:80\"",
+    ),
+    (
+        &["0x7f.0.0.0x1:80"],
+        "\"0x7f.0.0.0x1\" is neither a host name nor an IP address, in \"0x7f.0.0.0x1:80\"",
+    ),
+    (&["x\n\":1"], "\"x\\n\\\"\" is neither a host name nor an IP address, in \"x\\n\\\":1\""),
+    (&["unix:"], "\"unix:\" is no name for a Unix socket"),
+    (&["/a\0b"], "\"/a\\x00b\" is no name for a Unix socket"),
+    (&["h:80,snii=x"], "unknown option \"snii\" in \"h:80,snii=x\"; did you mean sni?"),
+    (&["h:80,snd=1"], "unknown option \"snd\" in \"h:80,snd=1\"; did you mean end?"),
+    (&["h:80,tll=1"], "unknown option \"tll\" in \"h:80,tll=1\"; did you mean ttl?"),
+    (&["h:80,"], "unknown option \"\" in \"h:80,\""),
+    (
+        &["h:80,keepalive"],
+        "option keepalive is not supported by this version, in \"h:80,keepalive\"",
+    ),
+    (&["h:80,ttl=0"], "\"ttl=0\": ttl takes a number from 1 to 255"),
+    (&["h:80,ttl"], "\"ttl\": ttl takes a number from 1 to 255"),
+    (&["h:80,v6only=1"], "\"v6only=1\": v6only takes no value"),
+    (&["h:80,sndbuf=2GiB"], "\"sndbuf=2GiB\": sndbuf takes a size below 2GiB such as 64kB"),
+    (&["/a,mode=888"], "\"mode=888\": mode takes octal permissions such as 600"),
+    (&["h:80,ttl=1,ttl=2"], "option ttl is given twice in \"h:80,ttl=1,ttl=2\""),
+    (&["h,ttl=1", "80,ttl=2"], "option ttl is given twice in \"h,ttl=1 80,ttl=2\""),
+    (&["h:80,mode=600"], "option mode has no meaning for tcp, in \"h:80,mode=600\""),
+    (&["/a,ttl=3"], "option ttl has no meaning for unix, in \"/a,ttl=3\""),
+    (&["h:80,broadcast"], "option broadcast has no meaning for tcp, in \"h:80,broadcast\""),
+];
+
 #[test]
 fn every_way_to_write_an_address_means_what_the_table_says() {
-    let table: &[(&[&str], &str)] = &[
-        (&["8080"], "tcp://8080 (1)"),
-        (&["0"], "tcp://0 (1)"),
-        (&[":8080"], "tcp://:8080 (1)"),
-        (&["*:8080"], "tcp://:8080 (1)"),
-        (&[":http"], "tcp://:80 (1)"),
-        (&["h:80"], "tcp://h:80 (1)"),
-        (&["h", "80"], "tcp://h:80 (2)"),
-        (&["h", "http"], "tcp://h:80 (2)"),
-        (&["[::1]:80"], "tcp://[::1]:80 (1)"),
-        (&["::1", "80"], "tcp://[::1]:80 (2)"),
-        (&["[::1]", "80"], "tcp://[::1]:80 (2)"),
-        (&["127.0.0.1:80"], "tcp://127.0.0.1:80 (1)"),
-        (&["udp://h:53"], "udp://h:53 (1)"),
-        (&["udp:h:53"], "udp://h:53 (1)"),
-        (&["udp://h", "53"], "udp://h:53 (2)"),
-        (&["tcp://echo:7"], "tcp://echo:7 (1)"),
-        (&["/run/a.sock"], "unix:/run/a.sock (1)"),
-        (&["./a.sock"], "unix:./a.sock (1)"),
-        (&["@a"], "unix:@a (1)"),
-        (&["unix-dgram:./a"], "unix-dgram:./a (1)"),
-        (&["/a%2Cb"], "unix:/a%2Cb (1)"),
-        (&["udp://h:1,ttl=3,broadcast"], "udp://h:1,ttl=3,broadcast (1)"),
-        (&["udp://h:1?ttl=3&broadcast"], "udp://h:1,ttl=3,broadcast (1)"),
-        (&["127.0.0.1:99999"], "port 99999 is out of range 0-65535 in \"127.0.0.1:99999\""),
-        (&["h:-1"], "port -1 is out of range 0-65535 in \"h:-1\""),
-        (&["tpc://h:1"], "unknown scheme \"tpc\" in \"tpc://h:1\"; did you mean tcp?"),
-        (&["h:80,snd=1"], "unknown option \"snd\""),
-        (&["h:80,tll=1"], "unknown option \"tll\"; did you mean ttl?"),
-        (&["h:80,ttl=0"], "\"ttl=0\": ttl takes a number from 1 to 255"),
-        (&["h:80,ttl"], "\"ttl\": ttl takes a number from 1 to 255"),
-        (&["[::1]"], "the port is missing in \"[::1]\": write [::1]:PORT"),
-        (&["h"], "the port is missing in \"h\": write h:PORT"),
-        (&["h:1:2"], "\"h:1:2\" is neither an IPv6 address nor HOST:PORT"),
-        (&["h:htpp"], "unknown service name \"htpp\" in \"h:htpp\"; did you mean http?"),
-        (&["tls://h:1"], "tls: is not supported by this version, in \"tls://h:1\""),
-        (&["h h:1"], "\"h h\" is no host name, in \"h h:1\""),
-        (&[""], "the address is empty"),
-        (&["unix:"], "\"unix:\" is no name for a Unix socket"),
-    ];
-    for (words, expected) in table {
+    for (words, expected) in WRITTEN.iter().chain(WRONG) {
         assert_eq!(read(words), *expected, "{words:?}");
     }
+}
+
+#[test]
+fn a_path_without_scheme_is_a_unix_socket_of_the_kind_asked_for() {
+    let read = |text, transport| Address::parse(text, transport).unwrap().to_string();
+    assert_eq!(read("./a", Transport::Udp), "unix-dgram:./a");
+    assert_eq!(read("@a", Transport::Tcp), "unix:@a");
+    assert_eq!(read("a:1", Transport::Unix), "unix:a:1");
+    assert_eq!(read("tcp://a:1", Transport::Udp), "tcp://a:1");
 }
 
 #[test]
@@ -65,6 +160,9 @@ fn unix_names_end_at_107_bytes() {
     assert!(Address::parse(&longest, Transport::Tcp).is_ok());
     let error = Address::parse(&format!("{longest}a"), Transport::Tcp).unwrap_err();
     assert!(error.to_string().starts_with("Unix socket paths end at 107 bytes"));
+    // An abstract name stands behind a NUL and has no NUL at its end.
+    assert!(Address::parse(&format!("@{}", "a".repeat(107)), Transport::Tcp).is_ok());
+    assert!(Address::parse(&format!("@{}", "a".repeat(108)), Transport::Tcp).is_err());
 }
 
 #[test]
@@ -81,8 +179,46 @@ fn port_0_is_only_to_listen() {
 fn programs_name_the_scheme() {
     let error = "127.0.0.1:7".parse::<Address>().unwrap_err().to_string();
     assert_eq!(error, "the scheme is missing in \"127.0.0.1:7\": write tcp://127.0.0.1:7");
-    let address: Address = "udp://127.0.0.1:7".parse().unwrap();
-    assert_eq!(address.spoken(), "udp 127.0.0.1:7");
+    let error = "/run/a".parse::<Address>().unwrap_err().to_string();
+    assert_eq!(error, "the scheme is missing in \"/run/a\": write unix:/run/a");
+}
+
+#[test]
+fn messages_name_an_address_in_words() {
+    for (text, expected) in [
+        ("127.0.0.1:39991", "tcp 127.0.0.1:39991"),
+        (":8080", "tcp [::]:8080"),
+        ("8080", "tcp localhost:8080"),
+        ("udp://h:53,ttl=1", "udp h:53"),
+        ("[fe80::1%eth0]:1", "tcp [fe80::1%eth0]:1"),
+        ("/run/a.sock", "unix /run/a.sock"),
+        ("@a\x1b", "unix @a\\x1b"),
+    ] {
+        assert_eq!(Address::parse(text, Transport::Tcp).unwrap().spoken(), expected);
+    }
+    let forged = Place::Name("h\u{202e}\n".to_owned(), 1);
+    assert_eq!(Address::new(Transport::Tcp, forged).spoken(), "tcp h\\u{202e}\\n:1");
+}
+
+#[test]
+fn options_are_read_as_values() {
+    let text = "udp://h:1,sndbuf=64kB,rcvbuf=1MiB,ttl=255,tos=16,v6only,broadcast,amplify=3";
+    let options = text.parse::<Address>().unwrap().keys.options().unwrap();
+    assert_eq!((options.send_buffer, options.receive_buffer), (Some(64_000), Some(1 << 20)));
+    assert_eq!((options.ttl, options.tos, options.amplify), (Some(255), Some(16), Some(3)));
+    assert!(options.v6only);
+    assert!(options.broadcast);
+    assert_eq!(options.mode, None);
+    let options = "unix:/a,mode=0660".parse::<Address>().unwrap().keys.options().unwrap();
+    assert_eq!(options.mode, Some(0o660));
+}
+
+#[test]
+fn an_endless_list_of_options_ends_at_the_first_repetition() {
+    let text = format!("h:1{}", ",v6only".repeat(1_000_000));
+    let error = Address::parse(&text, Transport::Tcp).unwrap_err();
+    assert!(matches!(error, AddressError::KeyTwice { key: "v6only", .. }));
+    assert!(error.to_string().len() < 300);
 }
 
 fn place() -> impl Strategy<Value = Place> {
@@ -92,7 +228,14 @@ fn place() -> impl Strategy<Value = Place> {
         any::<std::net::SocketAddrV4>().prop_map(|address| Place::Ip(address.into())),
         (any::<u128>(), any::<u16>())
             .prop_map(|(ip, port)| { Place::Ip((std::net::Ipv6Addr::from(ip), port).into()) }),
-        ("[a-z][a-z0-9.-]{0,20}", any::<u16>()).prop_map(|(name, port)| Place::Name(name, port)),
+        ("[a-z][a-z0-9-]{0,8}(\\.[a-z_][a-z0-9-]{0,8}){0,3}", any::<u16>())
+            .prop_map(|(name, port)| Place::Name(name, port)),
+        (any::<u128>(), "[a-z][a-z0-9._-]{0,14}", any::<u16>()).prop_map(|(ip, zone, port)| {
+            Place::Name(format!("{}%{zone}", std::net::Ipv6Addr::from(ip)), port)
+        }),
+        (any::<u128>(), any::<u16>(), any::<u32>()).prop_map(|(ip, port, scope)| {
+            Place::Ip(std::net::SocketAddrV6::new(ip.into(), port, 0, scope).into())
+        }),
     ]
 }
 
@@ -114,9 +257,32 @@ proptest! {
     }
 
     #[test]
-    fn no_word_makes_the_reader_panic(first in "\\PC{0,40}", second in "\\PC{0,20}", odd in "[tcpudunix:/@\\[\\],?&%=.0-9a-f-]{0,30}") {
-        drop(Address::parse_words(&[&first, &second], Transport::Tcp));
-        drop(Address::parse_words(&[&odd, &second], Transport::Udp));
+    fn what_was_read_once_reads_back_with_its_options(
+        host in "(h|\\*|\\[::1\\]|\\[fe80::1%e\\]|127\\.0\\.0\\.1|)",
+        port in any::<u16>(), hops in 1..=255_u8, buffer in 1..9_u8,
+    ) {
+        let text = format!("udp://{host}:{port}?ttl={hops}&broadcast,sndbuf={buffer}KiB");
+        let address: Address = text.parse().unwrap();
+        prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+    }
+
+    #[test]
+    fn no_word_makes_the_reader_panic(
+        first in any::<String>(), second in any::<String>(),
+        odd in "(tcp|unix|udp|session|\\+|:|/|@|\\[|\\]|,|\\?|&|%|=|ttl|[.0-9a-f-]|\\PC){0,30}",
+    ) {
+        for words in [[&first, &second], [&odd, &second], [&first, &odd], [&odd, &odd]] {
+            for transport in [Transport::Tcp, Transport::Udp, Transport::Unix] {
+                match Address::parse_words(&words, transport) {
+                    Ok((address, used)) => {
+                        prop_assert!((1..=2).contains(&used));
+                        prop_assert!(!address.spoken().chars().any(is_unsafe));
+                        prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
+                    }
+                    Err(error) => prop_assert!(!error.to_string().chars().any(is_unsafe)),
+                }
+            }
+        }
         drop(odd.parse::<Address>());
     }
 }

@@ -1,18 +1,28 @@
 //! Units: times, sizes and rates as people write them.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
+
+use crate::escape::escape_line;
 
 /// Text that is no quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
     /// Not a time.
-    #[error("\"{0}\" is no time: write 300ms, 2s, 1.5m or 1h")]
+    #[error("\"{}\" is no time: write 300ms, 2s, 1.5m or 1h", shown(.0))]
     Time(String),
     /// Not a size.
-    #[error("\"{0}\" is no size: write 512, 64kB, 1MiB or 2GB")]
+    #[error("\"{}\" is no size: write 512, 64kB, 1MiB or 2GB", shown(.0))]
     Size(String),
+    /// Not a rate.
+    #[error("\"{}\" is no rate: write 50/s, 64kB/s or 1MiB/s", shown(.0))]
+    Rate(String),
+}
+
+fn shown(text: &str) -> String {
+    escape_line(text.as_bytes(), 40)
 }
 
 /// A time: a number and `ms`, `s`, `m` or `h`; a bare number is seconds.
@@ -23,7 +33,7 @@ pub enum UnitError {
 /// ```
 ///
 /// # Errors
-/// The text is no time, or one beyond 100 years.
+/// The text is no time, or one beyond 584 years (64 bits of nanoseconds).
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let bad = || UnitError::Time(text.to_owned());
     let (number, unit) = split(text);
@@ -58,6 +68,15 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     scaled(number, bytes).ok_or_else(bad)
 }
 
+/// A rate: a count or a size, and `/s`; gives what passes in one second.
+///
+/// # Errors
+/// The text is no rate, or one beyond 64 bits.
+pub fn parse_rate(text: &str) -> Result<u64, UnitError> {
+    let size = text.strip_suffix("/s").and_then(|size| parse_size(size).ok());
+    size.ok_or_else(|| UnitError::Rate(text.to_owned()))
+}
+
 fn split(text: &str) -> (&str, &str) {
     let is_number = |char: char| char.is_ascii_digit() || char == '.';
     let end = text.find(|char| !is_number(char)).unwrap_or(text.len());
@@ -78,7 +97,7 @@ fn scaled(number: &str, unit: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_duration, parse_size};
+    use super::{parse_duration, parse_rate, parse_size};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -90,6 +109,11 @@ mod tests {
         assert_eq!(parse_duration("1h").unwrap(), Duration::from_secs(3600));
         assert_eq!(parse_size("64kB").unwrap(), 64_000);
         assert_eq!(parse_size("1MiB").unwrap(), 1 << 20);
+        assert_eq!(parse_rate("50/s").unwrap(), 50);
+        assert_eq!(parse_rate("1.5MB/s").unwrap(), 1_500_000);
+        assert!(parse_rate("50").is_err());
+        let error = parse_size("\u{1b}[2J").unwrap_err().to_string();
+        assert!(error.starts_with("\"\\x1b[2J\" is no size"), "{error}");
         for bad in ["", "s", "1x", "-1s", ".5s", "1.", "99999999999h", "1..2s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
@@ -99,7 +123,7 @@ mod tests {
         #[test]
         fn no_text_makes_them_panic(text in "\\PC*", number in "[0-9.]{0,30}[a-zA-Z]{0,3}") {
             drop((parse_duration(&text), parse_size(&text)));
-            drop((parse_duration(&number), parse_size(&number)));
+            drop((parse_duration(&number), parse_size(&number), parse_rate(&number)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! BlockingClient: the client for programs without a runtime.
+//! The blocking client: for programs without a runtime.
 
 use std::sync::OnceLock;
 use std::sync::mpsc::sync_channel;

@@ -171,7 +171,7 @@ impl Dial {
             let stream = connect::unix(&name).await.map_err(failed)?;
             let remote = Endpoint::named(Transport::Unix, unix_place(&name));
             let local = Endpoint::named(Transport::Unix, EndpointPlace::Unnamed);
-            return Ok(Conn::new(Wire::new(Io::Unix(stream), remote, Some(local), 0)));
+            return Ok(Conn::new(Wire::new(Io::Unix(stream), remote, Some(local))));
         }
         let options = options(address)?;
         let candidates = lookup(address, self).await?;
@@ -183,7 +183,7 @@ impl Dial {
         drop(adit_net::stream::configure(&stream, self.stall.at()));
         let local = stream.local_addr().ok().map(|local| Endpoint::ip(Transport::Tcp, local));
         let remote = Endpoint::ip(Transport::Tcp, peer);
-        Ok(Conn::new(Wire::new(Io::Tcp(stream), remote, local, 0)))
+        Ok(Conn::new(Wire::new(Io::Tcp(stream), remote, local)))
     }
 
     /// Tries the candidates; an error is that of the first one, which is the one the user means.
@@ -202,11 +202,8 @@ impl Dial {
             tokio::select! {
                 biased;
                 Some(attempt) = attempts.join_next() => {
-                    let (peer, result) = match attempt {
-                        Ok(attempt) => attempt,
-                        // An attempt neither panics nor is it aborted while the race goes on.
-                        Err(_) => continue,
-                    };
+                    // An attempt neither panics nor is it aborted while the race goes on.
+                    let Ok((peer, result)) = attempt else { continue };
                     match result {
                         Ok(stream) => return Ok((stream, peer)),
                         // The next one need not wait for its turn.

@@ -400,8 +400,11 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
 
     /// Ends the conversation for a reason of its own; what was answered before is still sent.
     fn fail(&mut self, code: Code, text: &str, place: &'static str) {
-        self.emit(|| What::Error { code, text, place, fatal: false });
         self.ended.get_or_insert(code);
+        if code.is_clean() {
+            return;
+        }
+        self.emit(|| What::Error { code, text, place, fatal: false });
     }
 
     fn emit<'e>(&self, what: impl FnOnce() -> What<'e>) {

@@ -297,8 +297,10 @@ impl<H: Handler> Flow<H> {
     }
 
     fn fail(&mut self, code: Code, text: &str) {
-        self.tell_error(code, text, "handler");
         self.ended.get_or_insert(code);
+        if !code.is_clean() {
+            self.tell_error(code, text, "handler");
+        }
     }
 
     pub(super) fn tell_error(&self, code: Code, text: &str, place: &'static str) {

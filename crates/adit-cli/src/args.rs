@@ -1,0 +1,379 @@
+//! The command line: one definition feeds the parser, `--help`, the man page and the completions.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use adit::address::{parse_duration, parse_size};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The first screen of `adit --help`: what there is, and three lines to paste.
+const OVERVIEW: &str = "\
+{about}
+
+  adit serve upper 7000       a server on this machine: lines come back in capitals
+  adit 7000                   a client: keyboard -> socket -> screen
+  adit wait 7000 --for 10s    exit 0 as soon as something listens there
+
+{all-args}
+
+An ADDR is 8080 (this machine), :8080 (every network), HOST:PORT, HOST PORT,
+udp://HOST:PORT, ./unix.sock. More: adit help addresses|eof|udp|exit-codes|json
+";
+
+/// Client/server programs over TCP, UDP and Unix sockets.
+#[derive(Debug, Parser)]
+#[command(
+    name = "adit",
+    version,
+    help_template = OVERVIEW,
+    disable_help_subcommand = true,
+    infer_subcommands = false,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Carry standard input to one peer and its answer to standard output [also: adit ADDR]
+    Connect(Box<Connect>),
+    /// Serve many clients at once: a service, or talk to them by hand
+    Serve(Box<Serve>),
+    /// Wait until a port is open, closed or answering
+    Wait(Box<Wait>),
+    /// Print the completion script for a shell
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Explain a topic
+    Help {
+        /// What to explain; without one, the overview.
+        topic: Option<Topic>,
+    },
+}
+
+/// The shells that completions are made for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// The topics of `adit help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Topic {
+    /// How addresses are written.
+    Addresses,
+    /// What happens at the end of input.
+    Eof,
+    /// What is different over datagrams.
+    Udp,
+    /// What the exit status says.
+    ExitCodes,
+    /// The events of --json.
+    Json,
+}
+
+/// `adit connect`
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// Where to connect: HOST:PORT, HOST PORT, PORT, udp://HOST:PORT, a Unix socket's path
+    #[arg(required = true, num_args = 1..=3, value_name = "ADDR")]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    /// Which end of input ends the command [default: both; from a terminal: peer]
+    #[arg(long, value_name = "WHO")]
+    pub(crate) end: Option<End>,
+    /// At the end of input: pass it on at once, or keep sending open until the peer ends
+    #[arg(long, value_name = "WHAT", default_value = "send", hide_possible_values = false)]
+    pub(crate) eof: Eof,
+    /// Wait so long for the answer after the end of input [default: for ever; datagrams: 5s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) linger: Option<Duration>,
+    /// How input becomes messages and messages become output (adit help udp)
+    #[arg(long, value_name = "FRAME")]
+    pub(crate) frame: Option<String>,
+    /// Send LF as CRLF
+    #[arg(short = 'C', long)]
+    pub(crate) crlf: bool,
+    /// Connect again so often when the connection fails or is lost; `forever`
+    #[arg(long, value_name = "N", value_parser = parse_retry, default_value = "0")]
+    pub(crate) retry: Retry,
+    /// Random waits between tries: from nothing to A, doubling up to B
+    #[arg(long, value_name = "A..B", value_parser = parse_backoff, default_value = "100ms..30s")]
+    pub(crate) backoff: adit::Backoff,
+    /// Only send: read nothing, and over datagrams expect no answer
+    #[arg(long, conflicts_with = "recv_only")]
+    pub(crate) send_only: bool,
+    /// Only receive: standard input is not read
+    #[arg(long)]
+    pub(crate) recv_only: bool,
+    /// Only see whether the port is open, as `adit wait --once`
+    #[arg(short = 'z')]
+    pub(crate) probe: bool,
+}
+
+/// `adit serve`
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A service (echo upper discard daytime time chargen chat) and where to serve it; without a
+    /// service, talk to all clients by hand
+    #[arg(required = true, num_args = 1.., value_name = "[SERVICE] ADDR")]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
+    /// Connections at once; newcomers wait in the kernel's queue
+    #[arg(long, value_name = "N|off", value_parser = parse_count, default_value = "1024")]
+    pub(crate) max_conns: adit::Limit<usize>,
+    /// How long conversations may take to finish after SIGTERM
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    pub(crate) drain: Duration,
+    /// Serve one conversation, then exit with its code
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Write a line per socket to descriptor N once it can be connected to, then close it
+    #[arg(long, value_name = "N")]
+    pub(crate) ready_fd: Option<i32>,
+    /// Write the same lines to standard output
+    #[arg(long)]
+    pub(crate) print_addr: bool,
+    /// How typed lines become messages to datagram clients, and theirs become output
+    #[arg(long, value_name = "FRAME")]
+    pub(crate) frame: Option<String>,
+    /// Send typed LF as CRLF
+    #[arg(short = 'C', long)]
+    pub(crate) crlf: bool,
+}
+
+/// `adit wait`
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// What to wait for
+    #[arg(required = true, num_args = 1.., value_name = "ADDR")]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    /// Give up after this time, with exit status 124
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    pub(crate) period: Duration,
+    /// What has to be true of the port [default: open; datagrams: reply]
+    #[arg(long, value_name = "STATE")]
+    pub(crate) until: Option<Until>,
+    /// One of the addresses is enough
+    #[arg(long)]
+    pub(crate) any: bool,
+    /// Look once; do not wait
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// What to send to a datagram server every 250 ms
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub(crate) send: String,
+    #[command(flatten)]
+    pub(crate) talk: Say,
+}
+
+/// Flags of everything that opens sockets.
+#[derive(Debug, Args)]
+pub(crate) struct Net {
+    /// Over UDP
+    #[arg(short = 'u')]
+    pub(crate) udp: bool,
+    /// Over a Unix socket
+    #[arg(short = 'U')]
+    pub(crate) unix: bool,
+    /// Over IPv4 only
+    #[arg(short = '4', conflicts_with = "v6")]
+    pub(crate) v4: bool,
+    /// Over IPv6 only
+    #[arg(short = '6')]
+    pub(crate) v6: bool,
+    /// Look up no names
+    #[arg(short = 'n')]
+    pub(crate) numeric: bool,
+}
+
+/// Flags of everything that connects.
+#[derive(Debug, Args)]
+pub(crate) struct Client {
+    /// Our own address
+    #[arg(short = 's', value_name = "ADDR")]
+    pub(crate) source: Option<IpAddr>,
+    /// Our own port
+    #[arg(short = 'p', value_name = "PORT")]
+    pub(crate) source_port: Option<u16>,
+    /// Time for names, addresses and connecting, in total [default: 10s]
+    #[arg(short = 'w', long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) connect_timeout: Option<Duration>,
+}
+
+/// Limits of a conversation; `adit help exit-codes` says what happens when one expires.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// A started message has to be whole in this time [default: 30s; serve]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) message_timeout: Option<adit::Limit<Duration>>,
+    /// The first byte has to come in this time [default: off; serve]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) first_message: Option<adit::Limit<Duration>>,
+    /// No byte either way for so long [default: 300s; connect and by hand: off]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) idle: Option<adit::Limit<Duration>>,
+    /// The peer takes nothing it is owed for so long [default: 30s; connect 120s, by hand 300s]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) stall: Option<adit::Limit<Duration>>,
+    /// The whole conversation [default: off]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) max_time: Option<adit::Limit<Duration>>,
+}
+
+/// How the command talks.
+#[derive(Debug, Args)]
+pub(crate) struct Talk {
+    #[command(flatten)]
+    pub(crate) say: Say,
+    /// Who said a line: address and number, one of them, or nothing [default: auto]
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) label: Label,
+    /// Colour on a terminal
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+    /// Let control characters of the peer reach the terminal
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// First bytes of payload in --json events: a number, or none
+    #[arg(long, value_name = "N|none", value_parser = parse_payload, default_value = "none")]
+    pub(crate) payload: adit::event::Payload,
+}
+
+/// How much the command says.
+#[derive(Debug, Args)]
+pub(crate) struct Say {
+    /// Events as JSON lines on standard error; =stdout puts payload among them, on standard output
+    #[arg(long, value_name = "stdout", num_args = 0..=1, require_equals = true, default_missing_value = "stderr")]
+    pub(crate) json: Option<Json>,
+    /// Say more
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+    /// Say only what went wrong
+    #[arg(long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// Where JSON goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Json {
+    Stderr,
+    Stdout,
+}
+
+/// Which end of input ends a `connect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum End {
+    Both,
+    Peer,
+    Local,
+}
+
+/// What the end of input does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Eof {
+    Send,
+    Hold,
+}
+
+/// Labels in front of lines of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Label {
+    Auto,
+    Addr,
+    Number,
+    None,
+}
+
+/// Colour on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Never,
+    Always,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    Open,
+    Closed,
+    Reply,
+}
+
+/// How often to connect again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    Times(u32),
+    Forever,
+}
+
+fn parse_limit(text: &str) -> Result<adit::Limit<Duration>, adit::address::UnitError> {
+    match text {
+        "off" => Ok(adit::Limit::Off),
+        text => parse_duration(text).map(adit::Limit::At),
+    }
+}
+
+fn parse_count(text: &str) -> Result<adit::Limit<usize>, String> {
+    match text {
+        "off" => Ok(adit::Limit::Off),
+        text => match text.parse() {
+            Ok(0) | Err(_) => Err("a number from 1, or off".to_owned()),
+            Ok(count) => Ok(adit::Limit::At(count)),
+        },
+    }
+}
+
+fn parse_retry(text: &str) -> Result<Retry, String> {
+    match text {
+        "forever" => Ok(Retry::Forever),
+        text => {
+            text.parse().map(Retry::Times).map_err(|_no_number| "a number, or forever".to_owned())
+        }
+    }
+}
+
+fn parse_backoff(text: &str) -> Result<adit::Backoff, String> {
+    let (first, max) = text.split_once("..").ok_or("two times, as in 100ms..30s")?;
+    let time = |text| parse_duration(text).map_err(|error| error.to_string());
+    let backoff = adit::Backoff { first: time(first)?, max: time(max)? };
+    if backoff.first > backoff.max {
+        return Err("the first time is the longer one".to_owned());
+    }
+    Ok(backoff)
+}
+
+fn parse_payload(text: &str) -> Result<adit::event::Payload, String> {
+    match text {
+        "none" => Ok(adit::event::Payload::None),
+        text => {
+            let bytes = parse_size(text).map_err(|error| error.to_string())?;
+            Ok(adit::event::Payload::First(usize::try_from(bytes).unwrap_or(usize::MAX)))
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! `adit connect`: standard input to one peer, its answer to standard output.
+//!
+//! Exit 0 means: the peer's system acknowledged every byte we sent, we wrote out every byte it sent,
+//! and both directions ended cleanly.
+
+mod datagrams;
+mod input;
+mod output;
+mod pump;
+mod settle;
+
+use std::time::Duration;
+
+use adit::address::Role;
+use adit::{Address, Blame, Code, Conn, Dial, Error, What};
+
+use crate::args::{Connect, End, Retry};
+use crate::exit::Exit;
+use crate::say::Voice;
+use crate::{resolve, runtime, wait};
+
+pub(crate) use input::Crlf;
+use input::Input;
+use output::Output;
+pub(crate) use pump::size;
+use pump::{Session, Settings};
+
+/// Runs the command.
+pub(crate) fn run(args: &Connect) -> Exit {
+    let voice = Voice::of_talk(&args.talk);
+    start(args, &voice).unwrap_or_else(|error| {
+        voice.error(&error);
+        let by_user = args.client.connect_timeout.is_some();
+        Exit::limit(error.code(), by_user && error.code() == Code::ConnectTimeout)
+    })
+}
+
+fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
+    let address = resolve::one(&args.words, &args.net, Role::Connect)?;
+    if args.probe {
+        return wait::probe(&address, args, voice);
+    }
+    let dial = resolve::dial(&args.net, &args.client).stall(pump::stall(args));
+    runtime::block_on(async {
+        tokio::select! {
+            exit = connect(args, &address, &dial, voice) => exit,
+            signal = runtime::end_signal() => Ok(Exit::signal(signal)),
+        }
+    })?
+}
+
+async fn connect(
+    args: &Connect,
+    address: &Address,
+    dial: &Dial,
+    voice: &Voice,
+) -> adit::Result<Exit> {
+    if address.transport.is_datagram() {
+        return datagrams::talk(args, address, dial, voice).await;
+    }
+    if let Some(frame) = args.frame.as_deref()
+        && frame != "raw"
+    {
+        let what = format!("--frame {frame} is for datagrams: a stream has no messages");
+        return Err(Error::new(Code::Usage, Blame::Caller, what));
+    }
+    let mut link = Link {
+        args,
+        address,
+        dial,
+        voice,
+        input: Input::new(args),
+        output: Output::new(voice, args.talk.raw),
+        tries: 0,
+        lost: 0,
+    };
+    link.keep_up().await
+}
+
+/// A client that may come and go: the same input and output over one connection after the other.
+struct Link<'a> {
+    args: &'a Connect,
+    address: &'a Address,
+    dial: &'a Dial,
+    voice: &'a Voice,
+    input: Input,
+    output: Output,
+    /// Failed tries since the last connection that carried a byte.
+    tries: u32,
+    /// Bytes that were sent and never acknowledged, over all connections.
+    lost: u64,
+}
+
+impl Link<'_> {
+    /// Connects, and connects again as `--retry` says, until the conversation is over.
+    async fn keep_up(&mut self) -> adit::Result<Exit> {
+        loop {
+            let conn = match self.dial.connect(self.address).await {
+                Ok(conn) => conn,
+                Err(error) if self.may_retry() && is_passing(error.code()) => {
+                    self.voice.detail(&format!("{error}; trying again"));
+                    self.wait().await;
+                    continue;
+                }
+                Err(error) => return Err(self.advise(error)),
+            };
+            let ended = self.hold(conn).await?;
+            self.lost += ended.unconfirmed;
+            let goes_on = ended.is_lost_link && self.may_retry() && !self.input.is_over();
+            if !goes_on {
+                return Ok(self.finish(ended.exit).await);
+            }
+            self.voice.warn(&format!("{}; connecting again", ended.text));
+            self.wait().await;
+        }
+    }
+
+    /// One connection from its first byte to its last.
+    async fn hold(&mut self, conn: Conn) -> adit::Result<pump::Ended> {
+        let look = conn.look();
+        let local = look.local().map_or_else(String::new, |local| local.place_text());
+        self.voice.emit(Some(look.remote()), What::Open { local: look.local() });
+        if self.voice.is_verbose() {
+            self.voice.note(&format!("connected to {} from {local}", look.remote()));
+        }
+        let settings = Settings::of(self.args, self.may_retry());
+        let session = Session::new(settings, self.voice, &mut self.input, &mut self.output, look);
+        let ended = session.run(conn).await;
+        if ended.bytes_in + ended.bytes_out > 0 {
+            self.tries = 0;
+        }
+        Ok(ended)
+    }
+
+    fn may_retry(&self) -> bool {
+        match self.args.retry {
+            Retry::Forever => true,
+            Retry::Times(times) => self.tries < times,
+        }
+    }
+
+    async fn wait(&mut self) {
+        // Without randomness the longest wait is taken: slower, never a storm.
+        let random = adit::system::random_u64().unwrap_or(u64::MAX);
+        tokio::time::sleep(self.args.backoff.wait(self.tries, random)).await;
+        self.tries = self.tries.saturating_add(1);
+    }
+
+    /// Everything is written out; says what was lost on the way.
+    async fn finish(&mut self, exit: Exit) -> Exit {
+        let written = self.output.finish().await;
+        let exit = match written {
+            Err(code) if exit.signal.is_none() => Exit::of(code),
+            _ => exit,
+        };
+        if self.lost > 0 && exit.code.is_clean() {
+            let lost = self.lost;
+            self.voice.warn(&format!(
+                "{} B were sent and never acknowledged by {} (code=lost)",
+                lost,
+                self.address.spoken()
+            ));
+            return Exit::of(Code::Lost);
+        }
+        exit
+    }
+
+    /// Adds the next step to an error of connecting.
+    fn advise(&self, error: Error) -> Error {
+        if error.code() != Code::Refused {
+            return error;
+        }
+        let wait = format!("wait for it: adit wait {}", self.address);
+        let hint = error.hint().map_or_else(|| wait.clone(), |hint| format!("{hint}; {wait}"));
+        error.with_hint(hint)
+    }
+}
+
+/// May it be different in a moment?
+fn is_passing(code: Code) -> bool {
+    !matches!(code, Code::Usage | Code::Denied)
+}
+
+/// What ends the command when nothing is said: on a terminal the peer, else both directions.
+fn default_end(is_terminal: bool) -> End {
+    if is_terminal { End::Peer } else { End::Both }
+}
+
+/// How long to look back for a hasty close: some servers take the end of our input for a hang-up.
+const HASTY: Duration = Duration::from_millis(100);

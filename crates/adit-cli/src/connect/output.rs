@@ -1,0 +1,70 @@
+//! Standard output: exact bytes to a pipe, safe text to a terminal.
+
+use std::io;
+
+use adit::Code;
+use adit::escape::Escaper;
+use adit::system::stdio::{self, Writer};
+
+use crate::say::Voice;
+
+/// Standard output of a command that receives payload.
+pub(crate) struct Output {
+    writer: Writer,
+    /// On a terminal, unless `--raw`.
+    escaper: Option<Escaper>,
+    /// Payload is told as events instead.
+    is_json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(voice: &Voice, raw: bool) -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdio::kind(&stdout) == stdio::Kind::Terminal;
+        let escaper = (is_terminal && !raw).then(Escaper::new);
+        Self { writer: Writer::new(stdout), escaper, is_json: voice.payload_is_json() }
+    }
+
+    /// Hands over bytes of the peer; waits while the reader is slow.
+    ///
+    /// Cancel safe: a dropped call has handed over nothing or all.
+    pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        if self.is_json || bytes.is_empty() {
+            return Ok(());
+        }
+        let bytes = match &mut self.escaper {
+            Some(escaper) => {
+                let mut text = String::with_capacity(bytes.len());
+                escaper.push(&bytes, &mut text);
+                text.into_bytes()
+            }
+            None => bytes,
+        };
+        self.writer.write(bytes).await
+    }
+
+    /// Waits until the reader has left; for ever if it does not.
+    pub(crate) async fn failed(&self) -> Code {
+        code(&self.writer.failed().await)
+    }
+
+    /// Waits until everything is written out.
+    pub(crate) async fn finish(&mut self) -> Result<(), Code> {
+        if let Some(escaper) = &mut self.escaper {
+            let mut rest = String::new();
+            escaper.finish(&mut rest);
+            if !rest.is_empty() {
+                // A failure is found by the wait below.
+                drop(self.writer.write(rest.into_bytes()).await);
+            }
+        }
+        self.writer.finish().await.map_err(|error| code(&error))
+    }
+}
+
+fn code(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Code::StdoutClosed,
+        _ => Code::Lost,
+    }
+}

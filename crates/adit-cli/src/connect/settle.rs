@@ -1,0 +1,45 @@
+//! The last word of exit 0: has the peer's system acknowledged everything?
+
+use std::time::Duration;
+
+use adit::{Code, Look};
+
+/// How often the kernel is asked.
+const ASK_EVERY: Duration = Duration::from_millis(2);
+const ASK_SELDOM: Duration = Duration::from_millis(50);
+
+/// What became of what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub(crate) code: Code,
+    pub(crate) unconfirmed: u64,
+}
+
+/// Waits until every byte is acknowledged, at most `patience`; says what happened instead if not.
+///
+/// The kernel has no event for "all acknowledged", so it is asked, soon and then less often.
+pub(crate) async fn settle(look: &Look, patience: Option<Duration>) -> Settled {
+    let start = tokio::time::Instant::now();
+    let mut pause = ASK_EVERY;
+    loop {
+        let unconfirmed = unconfirmed(look);
+        // A reset leaves its error behind, and what was on its way unacknowledged.
+        if look.take_error().is_ok_and(|error| error.is_some()) {
+            return Settled { code: Code::Reset, unconfirmed };
+        }
+        if unconfirmed == 0 {
+            return Settled { code: Code::Ok, unconfirmed };
+        }
+        if patience.is_some_and(|patience| start.elapsed() > patience) {
+            return Settled { code: Code::Lost, unconfirmed };
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(ASK_SELDOM);
+    }
+}
+
+/// Bytes sent that nobody has acknowledged.
+pub(crate) fn unconfirmed(look: &Look) -> u64 {
+    // Where the system does not tell, nothing can be said against it.
+    look.unacknowledged().unwrap_or(0) as u64
+}

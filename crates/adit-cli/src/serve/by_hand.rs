@@ -1,0 +1,355 @@
+//! A server by hand: what is typed goes to every client, what clients say is printed, each labelled.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adit::prelude::*;
+use adit::system::stdio::{self, Kind, Pieces};
+use adit::{BoxError, Endpoint, Running, TrySendError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::{Observers, Plan};
+use crate::args::Serve;
+use crate::connect::Crlf;
+use crate::frame::{Frame, Splitter};
+use crate::printer::{Printer, Said};
+use crate::say::Voice;
+
+/// Pieces that wait for one client, and pieces that wait to be printed.
+const WAITING: usize = 16;
+
+/// What the threads of the server and the keyboard share.
+#[derive(Clone)]
+struct Hub {
+    clients: Arc<Mutex<HashMap<u64, Ear>>>,
+    arrived: Arc<Notify>,
+    said: mpsc::Sender<Said>,
+    /// The keyboard has ended.
+    ended: watch::Receiver<bool>,
+    frame: Frame,
+}
+
+/// How to reach a client.
+#[derive(Clone)]
+enum Ear {
+    Stream(mpsc::Sender<Bytes>),
+    Datagrams(adit::Sender),
+}
+
+/// The keyboard's side of the server.
+pub(super) struct Desk {
+    hub: Hub,
+    keyboard: Pieces,
+    is_terminal: bool,
+    end: watch::Sender<bool>,
+    splitter: Splitter,
+    crlf: Option<Crlf>,
+    printer: Printer,
+    printing: mpsc::Receiver<Said>,
+    voice: Voice,
+    dropped: u64,
+    is_over: bool,
+}
+
+/// Starts servers for connections and for datagrams, as far as there are addresses of both.
+pub(super) fn start(
+    args: &Serve,
+    plan: &Plan,
+    limits: Limits,
+    (log, voice, once): Observers,
+    say: &Voice,
+) -> adit::Result<(Vec<Running>, Desk)> {
+    let frame = args.frame.as_deref().map_or(Ok(Frame::Line), Frame::parse)?;
+    let (said, printing) = mpsc::channel(WAITING);
+    let (end, ended) = watch::channel(false);
+    let hub =
+        Hub { clients: Arc::default(), arrived: Arc::default(), said, ended, frame: frame.clone() };
+    let watchers = Arc::new((log, voice, once));
+    let mut servers = Vec::new();
+    if !plan.streams.is_empty() {
+        let inside = hub.clone();
+        let talk = stream(async move |conn| converse(conn, inside.clone()).await);
+        let mut server = Server::streams(talk).limits(limits.clone()).threads(1);
+        for address in &plan.streams {
+            server = server.listen(address);
+        }
+        servers.push(server.observe(Watchers(Arc::clone(&watchers))).start()?);
+    }
+    if !plan.datagrams.is_empty() {
+        let inside = hub.clone();
+        let talk =
+            each(move |peer: &Peer| DatagramClient { hub: inside.clone(), peer: peer.clone() });
+        let mut server = Server::new(talk).limits(limits).threads(1);
+        for address in &plan.datagrams {
+            server = server.listen_datagrams(address);
+        }
+        servers.push(server.observe(Watchers(watchers)).start()?);
+    }
+    let stdin = std::io::stdin();
+    let is_terminal = stdio::kind(&stdin) == Kind::Terminal;
+    let desk = Desk {
+        hub,
+        keyboard: stdio::read_on_thread(stdin),
+        is_terminal,
+        end,
+        splitter: Splitter::new(frame),
+        crlf: args.crlf.then(Crlf::default),
+        printer: Printer::new(&args.talk, say),
+        printing,
+        voice: say.clone(),
+        dropped: 0,
+        is_over: false,
+    };
+    Ok((servers, desk))
+}
+
+/// The same observers for two servers.
+struct Watchers(Arc<Observers>);
+
+impl adit::Observer for Watchers {
+    fn event(&self, event: &adit::Event<'_>) {
+        let (log, voice, once) = &*self.0;
+        log.event(event);
+        voice.event(event);
+        once.event(event);
+    }
+}
+
+/// Serves the keyboard and the printer; returns when standard output is gone.
+pub(super) async fn attend(desk: Option<&mut Desk>) -> adit::Code {
+    match desk {
+        Some(desk) => desk.attend().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Desk {
+    async fn attend(&mut self) -> adit::Code {
+        loop {
+            // Piped input waits for somebody to hear it.
+            let may_read = !self.is_over && (self.is_terminal || self.hub.count() > 0);
+            tokio::select! {
+                biased;
+                Some(said) = self.printing.recv() => {
+                    if let Err(code) = self.printer.print(said).await {
+                        return code;
+                    }
+                }
+                () = self.printer.overdue() => {
+                    if let Err(code) = self.printer.print_partial().await {
+                        return code;
+                    }
+                }
+                code = self.printer.failed() => return code,
+                () = self.hub.arrived.notified(), if !may_read && !self.is_over => {}
+                piece = self.keyboard.recv(), if may_read => self.typed(piece).await,
+            }
+        }
+    }
+
+    async fn typed(&mut self, piece: Option<std::io::Result<Vec<u8>>>) {
+        let piece = match piece {
+            Some(Ok(piece)) => match &mut self.crlf {
+                Some(crlf) => crlf.convert(&piece),
+                None => piece,
+            },
+            Some(Err(error)) => {
+                self.voice.warn(&format!("cannot read standard input: {error} (code=internal)"));
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        self.is_over = piece.is_empty();
+        self.splitter.push(&piece);
+        self.tell_datagram_clients().await;
+        if self.is_over {
+            // Every client learns that we have finished; receiving goes on.
+            self.end.send_replace(true);
+            return;
+        }
+        let piece = Bytes::from(piece);
+        let clients = self.hub.ears();
+        let alone = clients.len() == 1;
+        for ear in clients {
+            if let Ear::Stream(sender) = ear {
+                self.deliver(&sender, piece.clone(), alone).await;
+            }
+        }
+    }
+
+    /// One client is waited for: nothing is lost. Of several, one that does not keep up must not hold
+    /// up the others: it loses the piece, and that is said.
+    async fn deliver(&mut self, sender: &mpsc::Sender<Bytes>, piece: Bytes, alone: bool) {
+        if alone {
+            // A client that has just left takes nothing more.
+            drop(sender.send(piece).await);
+        } else if let Err(mpsc::error::TrySendError::Full(piece)) = sender.try_send(piece) {
+            self.say_dropped(piece.len());
+        }
+    }
+
+    async fn tell_datagram_clients(&mut self) {
+        loop {
+            let msg = match self.splitter.next(self.is_over) {
+                Ok(Some(msg)) => msg,
+                Ok(None) => return,
+                Err(error) => {
+                    // A stream client may still take what no datagram can carry.
+                    let has_datagrams =
+                        self.hub.ears().iter().any(|ear| matches!(ear, Ear::Datagrams(_)));
+                    if has_datagrams {
+                        self.voice.error(&error);
+                    }
+                    self.splitter = Splitter::new(self.hub.frame.clone());
+                    return;
+                }
+            };
+            for ear in self.hub.ears() {
+                if let Ear::Datagrams(sender) = ear
+                    && let Err(TrySendError::Full(msg)) = sender.try_send(msg.clone())
+                {
+                    self.say_dropped(msg.len());
+                }
+            }
+        }
+    }
+
+    fn say_dropped(&mut self, bytes: usize) {
+        self.dropped += bytes as u64;
+        self.voice.warn(&format!(
+            "a client does not keep up: {bytes} B not sent to it, {} B so far (code=lost)",
+            self.dropped
+        ));
+    }
+
+    /// Prints what is left.
+    pub(super) async fn finish(mut self) {
+        // The servers are gone: what their threads have said is all there is.
+        drop(self.hub);
+        while let Ok(said) = self.printing.try_recv() {
+            if self.printer.print(said).await.is_err() {
+                return;
+            }
+        }
+        // Standard output that is gone was met before.
+        let _met_before = self.printer.finish().await;
+    }
+}
+
+impl Hub {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Ear>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn ears(&self) -> Vec<Ear> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn arrive(&self, number: u64, ear: Ear) {
+        self.lock().insert(number, ear);
+        self.arrived.notify_one();
+    }
+
+    fn leave(&self, number: u64) {
+        self.lock().remove(&number);
+    }
+}
+
+/// Takes a client out of the hub, whatever ends its conversation.
+struct Seated {
+    hub: Hub,
+    number: u64,
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.hub.leave(self.number);
+    }
+}
+
+/// The conversation with one client over a stream.
+async fn converse(conn: Conn, hub: Hub) -> Result<(), BoxError> {
+    let (number, remote) = (conn.number(), conn.remote().clone());
+    let (typed, mut to_send) = mpsc::channel(WAITING);
+    hub.arrive(number, Ear::Stream(typed));
+    let seated = Seated { hub: hub.clone(), number };
+    let (mut read, mut write) = conn.split();
+    let mut ended = hub.ended.clone();
+    let speak = async {
+        loop {
+            tokio::select! {
+                biased;
+                piece = to_send.recv() => match piece {
+                    Some(piece) => write.write_all(&piece).await?,
+                    None => break,
+                },
+                end = ended.wait_for(|ended| *ended) => {
+                    drop(end);
+                    break;
+                }
+            }
+        }
+        // The end of the keyboard is a half-close.
+        drop(write);
+        std::io::Result::Ok(())
+    };
+    let listen = async {
+        loop {
+            let mut piece = Vec::with_capacity(64 << 10);
+            let bytes = read.read_buf(&mut piece).await?;
+            say(&hub, number, &remote, piece).await;
+            if bytes == 0 {
+                return std::io::Result::Ok(());
+            }
+        }
+    };
+    let mut speak = std::pin::pin!(speak);
+    let mut listen = std::pin::pin!(listen);
+    tokio::select! {
+        heard = &mut listen => heard?,
+        spoken = &mut speak => {
+            spoken?;
+            listen.await?;
+        }
+    }
+    drop(seated);
+    Ok(())
+}
+
+/// Hands a piece to the printer; an empty one says that the client has finished.
+async fn say(hub: &Hub, number: u64, remote: &Endpoint, bytes: Vec<u8>) {
+    let said = Said { number, remote: remote.clone(), bytes, is_message: false };
+    // Nobody prints any more while the server ends.
+    drop(hub.said.send(said).await);
+}
+
+/// A client over datagrams.
+struct DatagramClient {
+    hub: Hub,
+    peer: Peer,
+}
+
+impl Handler for DatagramClient {
+    fn opened(&mut self, peer: &Peer, _out: &mut Out<'_>) {
+        self.hub.arrive(peer.number(), Ear::Datagrams(peer.sender()));
+    }
+
+    fn message(&mut self, msg: &[u8], _out: &mut Out<'_>) -> Answer {
+        let bytes = self.hub.frame.output(msg);
+        let (number, remote) = (self.peer.number(), self.peer.remote().clone());
+        let said = Said { number, remote, bytes, is_message: true };
+        // A datagram has nowhere to wait: a printer that does not keep up loses it, as the kernel's
+        // queue would.
+        drop(self.hub.said.try_send(said));
+        Answer::Done
+    }
+
+    fn closed(&mut self, _why: Closed) {
+        self.hub.leave(self.peer.number());
+    }
+}

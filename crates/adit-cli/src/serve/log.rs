@@ -1,0 +1,54 @@
+//! What peers do, a line each, for the person who watches.
+
+use adit::{Event, Observer, What};
+
+use crate::connect::size;
+use crate::say::Voice;
+
+/// Says who comes and goes and what goes wrong.
+pub(super) struct Log {
+    voice: Voice,
+    /// Comings and goings are for those who watch or asked; what goes wrong is always said.
+    says_all: bool,
+}
+
+impl Log {
+    pub(super) fn new(voice: &Voice) -> Self {
+        let says_all = voice.is_verbose() || voice.is_watched();
+        Self { voice: voice.clone(), says_all }
+    }
+}
+
+impl Observer for Log {
+    fn event(&self, event: &Event<'_>) {
+        if self.voice.is_json() {
+            return;
+        }
+        let peer = event.peer.map(|peer| peer.place_text()).unwrap_or_default();
+        let number = event.conversation.unwrap_or(0);
+        let line = match &event.what {
+            What::Open { .. } if self.says_all => format!("+{number} {peer}"),
+            What::Close { code, bytes_in, bytes_out, lasted } if self.says_all => {
+                let how = if code.is_clean() { String::new() } else { format!("  (code={code})") };
+                let (bytes_in, bytes_out) = (size(*bytes_in), size(*bytes_out));
+                format!("-{number} {peer}  in {bytes_in}  out {bytes_out}  {lasted:.1?}{how}")
+            }
+            What::Lost { code, unconfirmed, .. } => {
+                format!("adit: {peer} did not acknowledge {} (code={code})", size(*unconfirmed))
+            }
+            What::Error { code, text, place, .. } => {
+                let text = adit::escape::escape_line(text.as_bytes(), 200);
+                let of = if peer.is_empty() { String::new() } else { format!(" of {peer}") };
+                format!("adit: {place}{of}: {text} (code={code})")
+            }
+            What::Limit { name, value, action, count } if self.says_all => {
+                let of = if peer.is_empty() { String::new() } else { format!(" {peer}") };
+                format!("limit {name} {value}: {}{of}, {count} times", action.word())
+            }
+            _ => return,
+        };
+        if self.voice.has_breath() {
+            self.voice.note(&line);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! `adit serve`: a concurrent server of one of the classical services, or of the person at the
+//! keyboard.
+
+mod by_hand;
+mod log;
+mod services;
+
+use std::time::Duration;
+
+use adit::address::Role;
+use adit::endpoint::Reach;
+use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits, Observer, Report, Running, What};
+use tokio::sync::mpsc;
+
+use crate::args::Serve;
+use crate::exit::{Exit, SIGTERM};
+use crate::say::{self, Voice};
+use crate::{resolve, runtime};
+
+use log::Log;
+use services::Service;
+
+/// How long the close of conversations may take after SIGINT.
+const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
+
+/// Runs the command.
+pub(crate) fn run(args: &Serve) -> Exit {
+    let voice = Voice::of_talk(&args.talk);
+    let served = plan(args).and_then(|plan| {
+        // With the old limit the server serves fewer, that is all.
+        drop(adit::system::descriptors::raise_limit());
+        runtime::block_on(serve(args, plan, &voice))?
+    });
+    served.unwrap_or_else(|error| {
+        voice.error(&error);
+        Exit::of(error.code())
+    })
+}
+
+/// What to serve where.
+struct Plan {
+    service: Option<Service>,
+    streams: Vec<Address>,
+    datagrams: Vec<Address>,
+}
+
+fn plan(args: &Serve) -> adit::Result<Plan> {
+    let service = args.words.first().and_then(|word| Service::named(word));
+    let words = if service.is_some() { &args.words[1..] } else { &args.words[..] };
+    if words.is_empty() {
+        let what = "where to serve is missing";
+        let hint = format!("adit serve {} 7000", args.words[0]);
+        return Err(Error::new(Code::Usage, Blame::Caller, what).with_hint(hint));
+    }
+    no_such_service(args, service)?;
+    let addresses = resolve::all(words, &args.net, Role::Listen)?;
+    let (datagrams, streams): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.transport.is_datagram());
+    if let (Some(service), Some(address)) = (service, datagrams.first())
+        && !service.fits_datagrams()
+    {
+        let what = format!("{} over {} has no bound", service.name(), address.spoken());
+        return Err(Error::new(Code::Unsafe, Blame::Caller, what)
+            .with_hint(format!("adit serve {} tcp://..", service.name())));
+    }
+    Ok(Plan { service, streams, datagrams })
+}
+
+async fn serve(args: &Serve, plan: Plan, voice: &Voice) -> adit::Result<Exit> {
+    let (once, first_end) = mpsc::channel(1);
+    let once = Once(args.once.then_some(once));
+    let limits = limits(args, plan.service);
+    let observers = (Log::new(voice), voice.clone(), once);
+    let mut hand = None;
+    let servers = match plan.service {
+        Some(service) => services::start(service, &plan, limits, observers)?,
+        None => {
+            let (servers, desk) = by_hand::start(args, &plan, limits, observers, voice)?;
+            hand = Some(desk);
+            servers
+        }
+    };
+    announce(args, &servers, plan.service.is_none(), voice)?;
+    let ended = tokio::select! {
+        exit = until_told(args, &servers, first_end, voice) => exit,
+        code = by_hand::attend(hand.as_mut()) => End::Once(code),
+    };
+    let exit = stop(args, servers, ended, voice).await?;
+    if let Some(desk) = hand {
+        desk.finish().await;
+    }
+    Ok(exit)
+}
+
+/// A bare word in front that is no service was perhaps meant as one.
+fn no_such_service(args: &Serve, service: Option<Service>) -> adit::Result<()> {
+    let first = &args.words[0];
+    let is_word = first.chars().all(|char| char.is_ascii_alphabetic()) && first != "localhost";
+    if service.is_some() || !is_word {
+        return Ok(());
+    }
+    let names = "echo, upper, discard, daytime, time, chargen, chat";
+    let what = format!("no such service \"{first}\"; there are {names}");
+    let hint = format!("a host is written {first}:PORT");
+    Err(Error::new(Code::Usage, Blame::Caller, what).with_hint(hint))
+}
+
+/// Why a server ends.
+enum End {
+    Signal(i32),
+    /// `--once`: the conversation ended with this code; or standard output is gone.
+    Once(Code),
+    Broken(Error),
+}
+
+async fn until_told(
+    args: &Serve,
+    servers: &[Running],
+    mut first_end: mpsc::Receiver<Code>,
+    voice: &Voice,
+) -> End {
+    loop {
+        tokio::select! {
+            signal = runtime::end_signal() => return End::Signal(signal),
+            Some(code) = first_end.recv(), if args.once => return End::Once(code),
+            error = broken(servers) => return End::Broken(error),
+            () = runtime::report_signal() => {
+                for server in servers {
+                    voice.warn(&counts(&server.stats()));
+                }
+            }
+        }
+    }
+}
+
+async fn broken(servers: &[Running]) -> Error {
+    match servers {
+        [] => std::future::pending().await,
+        [one] => one.broken().await,
+        [one, two, ..] => tokio::select! {
+            error = one.broken() => error,
+            error = two.broken() => error,
+        },
+    }
+}
+
+fn counts(stats: &adit::Stats) -> String {
+    format!(
+        "{} open, {} in all, {} not clean, {} refused, {} messages dropped, in {} B, out {} B",
+        stats.open,
+        stats.conversations,
+        stats.failed,
+        stats.refused,
+        stats.dropped,
+        stats.bytes_in,
+        stats.bytes_out
+    )
+}
+
+/// Drains and says how it went.
+async fn stop(args: &Serve, servers: Vec<Running>, end: End, voice: &Voice) -> adit::Result<Exit> {
+    let within = match end {
+        End::Signal(SIGTERM) => args.drain,
+        _ => DRAIN_AT_KEYBOARD,
+    };
+    let mut total = adit::Stats::default();
+    let drained = async {
+        let mut cut = 0;
+        let mut finished = 0;
+        for server in servers {
+            let Drained { report, stats } = drain(server, within).await;
+            cut += report.cut;
+            finished += report.finished;
+            total.conversations += stats.conversations;
+            total.failed += stats.failed;
+            total.dropped += stats.dropped;
+            total.bytes_in += stats.bytes_in;
+            total.bytes_out += stats.bytes_out;
+        }
+        (finished, cut)
+    };
+    // A second signal ends it at once.
+    let (finished, cut) = tokio::select! {
+        counts = drained => counts,
+        signal = runtime::end_signal() => return Ok(Exit::signal(signal)),
+    };
+    let exit = match end {
+        End::Signal(SIGTERM) if cut == 0 => Exit::of(Code::Drained),
+        End::Signal(signal) => Exit::signal(signal),
+        End::Once(code) => Exit::of(code),
+        End::Broken(ref error) => Exit::of(error.code()),
+    };
+    if matches!(end, End::Signal(_)) && (voice.is_watched() || voice.is_verbose() || cut > 0) {
+        voice.note(&format!("told to stop: finished {finished} conversations, cut {cut}"));
+    }
+    voice.emit(
+        None,
+        What::Summary {
+            conversations: total.conversations,
+            bytes_in: total.bytes_in,
+            bytes_out: total.bytes_out,
+            errors: total.failed,
+            dropped: total.dropped,
+            exit: exit.status(),
+            code: exit.code,
+        },
+    );
+    match end {
+        End::Broken(error) => Err(error),
+        _ => Ok(exit),
+    }
+}
+
+struct Drained {
+    report: Report,
+    stats: adit::Stats,
+}
+
+async fn drain(server: Running, within: Duration) -> Drained {
+    let (report, stats) = server.drain_with_stats(within).await;
+    Drained { report, stats }
+}
+
+/// The limits that the flags ask for.
+fn limits(args: &Serve, service: Option<Service>) -> Limits {
+    let (flags, by_hand) = (&args.limits, service.is_none());
+    let defaults = Limits::default();
+    let seconds = |seconds| Limit::At(Duration::from_secs(seconds));
+    let (idle, stall) =
+        if by_hand { (Limit::Off, seconds(300)) } else { (defaults.idle, defaults.stall) };
+    Limits {
+        conversations: if args.once { Limit::At(1) } else { args.max_conns },
+        message: flags.message_timeout.unwrap_or(defaults.message),
+        first_message: flags.first_message.unwrap_or(Limit::Off),
+        idle: flags.idle.unwrap_or(idle),
+        stall: flags.stall.unwrap_or(stall),
+        max_time: flags.max_time.unwrap_or(Limit::Off),
+        ..defaults
+    }
+}
+
+/// Says where the server listens, to people and to whoever waits for it.
+fn announce(args: &Serve, servers: &[Running], by_hand: bool, voice: &Voice) -> adit::Result<()> {
+    let endpoints: Vec<&Endpoint> = servers.iter().flat_map(Running::addrs).collect();
+    for endpoint in &endpoints {
+        voice.note(&listening_line(endpoint, &args.words));
+    }
+    let lines: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
+    if args.print_addr {
+        if by_hand {
+            let what = "--print-addr writes to standard output, which belongs to the clients here";
+            return Err(Error::new(Code::Usage, Blame::Caller, what).with_hint("--ready-fd 3"));
+        }
+        say::print(&lines);
+    }
+    if let Some(descriptor) = args.ready_fd {
+        let told = adit::system::descriptors::tell_and_close(descriptor, lines.as_bytes());
+        told.map_err(|error| {
+            let what = format!("cannot write to descriptor {descriptor} of --ready-fd: {error}");
+            Error::new(Code::Usage, Blame::Caller, what)
+                .with_hint("open it in the shell: adit serve .. --ready-fd 3 3>ready")
+        })?;
+    }
+    Ok(())
+}
+
+/// `listening  tcp [::]:7000 (IPv4 and IPv6), reachable from every network   ...`
+fn listening_line(endpoint: &Endpoint, words: &[String]) -> String {
+    let is_udp = endpoint.transport() == adit::endpoint::Transport::Udp;
+    let scheme = if is_udp { "udp://" } else { "" };
+    let place = endpoint.place_text();
+    let families = if place.starts_with("[::]") { " (IPv4 and IPv6)" } else { "" };
+    let reach = match endpoint.reach() {
+        Reach::Loopback | Reach::Host => "this machine only",
+        Reach::Lan => "reachable from this network",
+        _ => "reachable from every network",
+    };
+    let capped =
+        if is_udp && endpoint.reach() > Reach::Host { ", replies capped at 3x" } else { "" };
+    let port = endpoint.socket_addr().map(|address| address.port());
+    let client = match (endpoint.reach(), port) {
+        (Reach::All, Some(port)) => format!("adit {scheme}HOST:{port}"),
+        (_, Some(_)) => format!("adit {scheme}{place}"),
+        _ => format!("adit {}:{place}", endpoint.transport()),
+    };
+    let mut line = format!(
+        "listening  {}{families}, {reach}{capped}    client: {client}    stop: Ctrl-C",
+        endpoint
+    );
+    if let (Reach::Loopback, Some(port)) = (endpoint.reach(), port) {
+        let service = words.first().filter(|word| Service::named(word).is_some());
+        let service = service.map_or_else(String::new, |service| format!("{service} "));
+        line.push_str(&format!("    open to others: adit serve {service}{scheme}:{port}"));
+    }
+    line
+}
+
+/// Tells the main task how the first conversation ended.
+struct Once(Option<mpsc::Sender<Code>>);
+
+impl Observer for Once {
+    fn event(&self, event: &adit::Event<'_>) {
+        if let (Some(sender), What::Close { code, .. }) = (&self.0, &event.what) {
+            // Full: it was not the first one, and only that counts.
+            let _only_the_first_counts = sender.try_send(*code);
+        }
+    }
+}
+
+/// The observers of every server of this command.
+type Observers = (Log, Voice, Once);

@@ -1,0 +1,101 @@
+//! `adit help TOPIC`.
+
+use crate::args::Topic;
+
+/// The text of a topic.
+pub(crate) fn text(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Addresses => ADDRESSES,
+        Topic::Eof => EOF,
+        Topic::Udp => UDP,
+        Topic::ExitCodes => EXIT_CODES,
+        Topic::Json => JSON,
+    }
+}
+
+const ADDRESSES: &str = "\
+Addresses, the same in every subcommand:
+
+  8080               this machine: 127.0.0.1 and [::1]
+  :8080, *:8080      every network, IPv4 and IPv6; to connect to: this machine
+  HOST:80, HOST 80   a name or an IPv4 address
+  [::1]:80, ::1 80   an IPv6 address
+  :http              a port by its name
+  0, :0              listen on any free port
+  udp://HOST:53      over UDP; also with -u. tcp:// is what is meant without a scheme
+  /run/a, ./a, @a    a Unix socket: by path, or by an abstract name
+  unix-dgram:./a     a Unix datagram socket
+
+Options follow a comma: udp://HOST:53,ttl=1,broadcast
+  sndbuf= rcvbuf=    buffers, as in 64kB          ttl= tos=      IP header fields
+  v6only             [::] leaves IPv4 alone       broadcast      allow broadcast
+  mode=600           permissions of a Unix socket amplify=3      UDP bytes answered per byte
+A comma inside a path is written %2C.
+";
+
+const EOF: &str = "\
+The end of input:
+
+  Standard input ends (Ctrl-D, end of a pipe or file): our direction of the connection ends, the
+  peer reads an end of stream, and its answer is awaited for as long as it takes.
+  The peer ends: on a terminal the command ends; from a pipe, sending goes on until input ends.
+
+  --end both|peer|local   which end of input ends the command
+  --eof send|hold         pass the end on, or keep our direction open until the peer ends: for
+                          servers that take a half-close for a hang-up
+  --linger TIME           give up waiting for the answer after so long (exit 124)
+
+  A reset is never a clean end: what came is printed, then exit 1 with code=reset.
+  Exit 0 means: the peer's system acknowledged every byte we sent, we wrote out every byte it
+  sent, and both directions ended cleanly.
+";
+
+const UDP: &str = "\
+Datagrams keep their edges, and are not promised to arrive:
+
+  Each line of input is one datagram, an empty line an empty one; each answer is a line of output.
+  --frame line-nl | delim:TEXT | null | len32 | fixed:N | json | hex | chunk:N | whole
+                          other ways to cut input into messages; output has the same form
+  Longer than 65,507 bytes: code=too-big, nothing of it is sent; --frame chunk:1200 cuts.
+
+  Nothing on the wire says that input has ended. The first answer is awaited for 5 s
+  (--linger), further ones until 1 s of quiet. No answer at all: exit 1, code=no-answer.
+  --send-only expects none. A port where nobody listens: exit 1, code=refused.
+
+  A server answers from the address that was asked, and off this machine at most 3 bytes per byte
+  received, because the sender of a datagram is only claimed.
+";
+
+const EXIT_CODES: &str = "\
+Exit status, and the code= words that go with it:
+
+  0    ok, drained: everything arrived and both directions ended cleanly
+       (datagrams: everything was handed over and, unless --send-only, answered)
+  1    the network: refused unreachable name no-answer self-connect no-ports, in-use no-address
+       denied, reset truncated dead-peer lost full not-allowed, too-big bad-frame,
+       no-fds no-memory handler panic internal
+  2    usage, unsafe
+  124  a limit that was set expired: connect-timeout message-timeout idle-timeout stall-timeout
+       linger-timeout max-time wait-timeout (a built-in limit that expires: 1 with the same word)
+  141  the reader of standard output left, as in | head -1
+  128+n  ended by signal n
+
+A server's exit status is about the server: one bad conversation does not change it, except with
+--once.
+";
+
+const JSON: &str = "\
+--json: one event per line on standard error; --json=stdout: on standard output, payload included.
+
+  {\"v\":1,\"n\":4,\"t\":51234,\"ev\":\"data\",\"conn\":2,\"peer\":\"127.0.0.1:4711\",\"dir\":\"in\",\"seq\":3,\"len\":5}
+
+  v  version of the schema      n  number of the line, from 0     t  microseconds since start
+  ev trace listen open data truncated half_close close lost limit error drain summary
+  conn, peer   the conversation and its other end        dir  in | out, as seen from here
+  listen  addr, reach (loopback host lan all)            open  local
+  close   code, in, out (bytes), dt (microseconds)       lost  unconfirmed (bytes)
+  limit   name, value, action, count                     error code, text, where, fatal
+  summary conns, in, out, errors, dropped, exit, code
+  --payload N adds the first N bytes, as text or b64. The exit status is set as without --json.
+  Readers pass over what they do not know.
+";

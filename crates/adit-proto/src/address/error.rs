@@ -1,0 +1,172 @@
+//! What may be wrong with an address, and the words for it.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::UNIX_NAME_BYTES_MAX;
+use crate::endpoint::Transport;
+use crate::escape::escape_line;
+
+/// What is wrong with an address. Its text is one line that is safe for a terminal, whatever the
+/// address holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// There is nothing.
+    #[error("the address is empty")]
+    Empty,
+    /// The scheme is none.
+    #[error("unknown scheme {} in {}{}", quoted(.scheme), quoted(.text), did_you_mean(.near))]
+    Scheme {
+        /// What stands for the scheme.
+        scheme: String,
+        /// The address.
+        text: String,
+        /// A scheme that is spelled nearly so.
+        near: Option<&'static str>,
+    },
+    /// The scheme is a word of the grammar that this version does not serve.
+    #[error("{} is not supported by this version, in {}", quoted(.scheme), quoted(.text))]
+    NotYet {
+        /// The scheme, the layer, or `-` for standard input and output.
+        scheme: String,
+        /// The address.
+        text: String,
+    },
+    /// Programs have to name the scheme.
+    #[error("the scheme is missing in {}: write {}", quoted(.text), short(.example))]
+    SchemeMissing {
+        /// The address.
+        text: String,
+        /// It with a scheme.
+        example: String,
+    },
+    /// No port.
+    #[error("the port is missing in {}: write {}", quoted(.text), short(.example))]
+    PortMissing {
+        /// The address.
+        text: String,
+        /// It with a port.
+        example: String,
+    },
+    /// The port is a number beyond 65535.
+    #[error("port {} is out of range 0-65535 in {}", short(.port), quoted(.text))]
+    PortRange {
+        /// What stands for the port.
+        port: String,
+        /// The address.
+        text: String,
+    },
+    /// Two numbers where one port should stand.
+    #[error("{} is more than one port, in {}: write one address for each", quoted(.port), quoted(.text))]
+    PortSpan {
+        /// What stands for the port.
+        port: String,
+        /// The address.
+        text: String,
+    },
+    /// The port is neither a number nor a service name.
+    #[error("unknown service name {} in {}{}", quoted(.port), quoted(.text), did_you_mean(.near))]
+    PortName {
+        /// What stands for the port.
+        port: String,
+        /// The address.
+        text: String,
+        /// A service that is spelled nearly so.
+        near: Option<&'static str>,
+    },
+    /// Port 0 is for listening.
+    #[error("port 0 is only to listen, in {}", quoted(.text))]
+    PortZero {
+        /// The address.
+        text: String,
+    },
+    /// Colons or brackets that make no IPv6 address.
+    #[error("{} is neither an IPv6 address nor HOST:PORT", quoted(.text))]
+    Colons {
+        /// The address.
+        text: String,
+    },
+    /// A host that can be neither a name nor an IP address.
+    #[error("{} is neither a host name nor an IP address, in {}", quoted(.host), quoted(.text))]
+    Host {
+        /// What stands for the host.
+        host: String,
+        /// The address.
+        text: String,
+    },
+    /// A Unix socket name that is too long.
+    #[error("Unix socket paths end at {} bytes, this one has {bytes}: {}", UNIX_NAME_BYTES_MAX, quoted(.text))]
+    PathTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The address.
+        text: String,
+    },
+    /// A Unix socket name that is empty or contains a NUL.
+    #[error("{} is no name for a Unix socket", quoted(.text))]
+    Path {
+        /// The address.
+        text: String,
+    },
+    /// An unknown option.
+    #[error("unknown option {} in {}{}", quoted(.key), quoted(.text), did_you_mean(.near))]
+    Key {
+        /// The option.
+        key: String,
+        /// The address.
+        text: String,
+        /// An option that is spelled nearly so.
+        near: Option<&'static str>,
+    },
+    /// The option is one of the grammar that this version does not serve.
+    #[error("option {key} is not supported by this version, in {}", quoted(.text))]
+    KeyNotYet {
+        /// The option.
+        key: &'static str,
+        /// The address.
+        text: String,
+    },
+    /// The same option twice.
+    #[error("option {key} is given twice in {}", quoted(.text))]
+    KeyTwice {
+        /// The option.
+        key: &'static str,
+        /// The address.
+        text: String,
+    },
+    /// An option that means nothing to this transport.
+    #[error("option {key} has no meaning for {transport}, in {}", quoted(.text))]
+    KeyElsewhere {
+        /// The option.
+        key: &'static str,
+        /// How bytes travel there.
+        transport: Transport,
+        /// The address.
+        text: String,
+    },
+    /// An option with a value that does not fit.
+    #[error("{}: {key} takes {expected}", quoted(.text))]
+    Value {
+        /// The option.
+        key: &'static str,
+        /// As it was written.
+        text: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+}
+
+/// Characters of an address that are shown in a message.
+const SHOWN_CHARS_MAX: usize = 200;
+
+fn short(text: &str) -> String {
+    escape_line(text.as_bytes(), SHOWN_CHARS_MAX)
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", short(text))
+}
+
+fn did_you_mean(near: &Option<&'static str>) -> String {
+    near.map_or_else(String::new, |near| format!("; did you mean {near}?"))
+}
