@@ -45,6 +45,8 @@ pub(crate) enum Verb {
     Serve(Box<Serve>),
     /// Wait until a port is open, closed or answering
     Wait(Box<Wait>),
+    /// Run a server and five clients on your own lines and show what happens
+    Demo(Demo),
     /// Print the completion script for a shell
     Completions {
         /// Which shell.
@@ -190,6 +192,10 @@ pub(crate) struct Wait {
     #[command(flatten)]
     pub(crate) talk: Say,
 }
+
+/// `adit demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {}
 
 /// Flags of everything that opens sockets.
 #[derive(Debug, Args)]

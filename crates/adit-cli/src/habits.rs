@@ -39,7 +39,7 @@ pub(crate) struct Spelled {
     pub(crate) notes: Vec<&'static str>,
 }
 
-const VERBS: [&str; 5] = ["connect", "serve", "wait", "completions", "help"];
+const VERBS: [&str; 6] = ["connect", "serve", "wait", "demo", "completions", "help"];
 
 /// Verbs of the design that a word cannot mean as a host: they are refused, not connected to.
 const LATER: [&str; 5] = ["forward", "bench", "explain", "lab", "farm"];

@@ -3,6 +3,7 @@
 
 mod args;
 mod connect;
+mod demo;
 mod exit;
 mod frame;
 mod habits;
@@ -48,6 +49,7 @@ fn run() -> Exit {
         Verb::Connect(args) => connect::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Wait(args) => wait::run(&args),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Completions { shell } => completions(shell),
         Verb::Help { topic } => {
             match topic {

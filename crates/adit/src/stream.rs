@@ -17,7 +17,7 @@ use crate::event::{Action, What};
 use crate::linger::{self, LingerLimits};
 use crate::peer::{Closed, Peer};
 use crate::transport::Transport as _;
-use crate::{BoxError, Code, Limits};
+use crate::{BoxError, Code, Limits, transport};
 
 /// A service over raw bytes; made by [`stream`].
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ async fn serve<S: ServeStream>(
         end = served => match end {
             Ok(Ok(())) => Code::Ok,
             Ok(Err(failure)) => {
-                let code = code_of(&failure);
+                let code = code_of(wire, &failure, &context.limits);
                 if code != Code::Drained {
                     let text = failure.to_string();
                     emit(What::Error { code, text: &text, place: "handler", fatal: false });
@@ -136,14 +136,14 @@ async fn serve<S: ServeStream>(
 }
 
 /// Why a service failed: an error of the connection keeps its own code.
-fn code_of(failure: &BoxError) -> Code {
+fn code_of(wire: &Arc<Wire>, failure: &BoxError, limits: &Limits) -> Code {
     let Some(error) = failure.downcast_ref::<std::io::Error>() else {
         return Code::Handler;
     };
     if error.get_ref().is_some_and(|inner| inner.is::<Ending>()) {
         return Code::Drained;
     }
-    match crate::code_of(error) {
+    match transport::code_of(&Share(Arc::clone(wire)), error, limits.stall) {
         Code::Internal | Code::Usage | Code::Refused | Code::Denied => Code::Handler,
         code => code,
     }

@@ -3,9 +3,12 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::{Code, Limit};
 
 /// A stream of bytes with a half-close: TCP, Unix, memory.
 pub(crate) trait Transport: Unpin + 'static {
@@ -13,6 +16,8 @@ pub(crate) trait Transport: Unpin + 'static {
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
     /// Ends our direction: the peer reads an end of stream and may go on sending.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// How long ago the peer's system acknowledged something, if that can be told.
+    fn last_heard(&self) -> Option<Duration>;
     /// Bytes that have come and were not read yet; 0 where that cannot be told.
     fn unread(&self) -> usize;
     /// Bytes that the peer's system has not acknowledged yet; 0 where that cannot be told.
@@ -39,6 +44,10 @@ macro_rules! of_tokio {
 
 impl Transport for TcpStream {
     of_tokio!(TcpStream);
+    fn last_heard(&self) -> Option<Duration> {
+        let info = adit_net::stream::tcp_info(self).ok()?;
+        Some(Duration::from_millis(info.last_ack_ms.into()))
+    }
     fn unread(&self) -> usize {
         adit_net::stream::unread(self).unwrap_or(0)
     }
@@ -49,6 +58,9 @@ impl Transport for TcpStream {
 
 impl Transport for UnixStream {
     of_tokio!(UnixStream);
+    fn last_heard(&self) -> Option<Duration> {
+        None
+    }
     fn unread(&self) -> usize {
         adit_net::stream::unread(self).unwrap_or(0)
     }
@@ -59,10 +71,26 @@ impl Transport for UnixStream {
 
 impl Transport for DuplexStream {
     of_tokio!(DuplexStream);
+    fn last_heard(&self) -> Option<Duration> {
+        None
+    }
     fn unread(&self) -> usize {
         0
     }
     fn unacknowledged(&self) -> usize {
         0
+    }
+}
+
+/// What an error of a transport means. The kernel gives up a peer in two cases with one error
+/// (`ETIMEDOUT`): it answers nothing any more, or it acknowledges and takes nothing.
+pub(crate) fn code_of<T: Transport>(io: &T, error: &io::Error, stall: Limit<Duration>) -> Code {
+    match crate::code_of(error) {
+        Code::DeadPeer
+            if io.last_heard().zip(stall.at()).is_some_and(|(ago, limit)| ago < limit) =>
+        {
+            Code::StallTimeout
+        }
+        code => code,
     }
 }

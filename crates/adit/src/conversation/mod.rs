@@ -242,7 +242,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         } else {
             match self.read_into(input, cx) {
                 Poll::Ready(Ok(fresh)) => fresh,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(crate::code_of(&error))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.code_of(&error))),
                 Poll::Pending => {
                     scratch.give_back();
                     return Poll::Pending;
@@ -360,7 +360,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         } else {
             match self.io.poll_write(cx, output) {
                 Poll::Ready(Ok(bytes)) => self.wrote(&output[..bytes]),
-                Poll::Ready(Err(failure)) => return Err(crate::code_of(&failure)),
+                Poll::Ready(Err(failure)) => return Err(self.code_of(&failure)),
                 Poll::Pending => 0,
             }
         };
@@ -377,7 +377,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
                     self.wrote(&sent);
                     self.clock.stalled = None;
                 }
-                Poll::Ready(Err(failure)) => return Err(crate::code_of(&failure)),
+                Poll::Ready(Err(failure)) => return Err(self.code_of(&failure)),
                 Poll::Pending => {
                     self.clock.stalled.get_or_insert_with(Instant::now);
                     return Ok(());
@@ -386,6 +386,10 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         }
         self.unsent = BytesMut::new();
         Ok(())
+    }
+
+    fn code_of(&self, error: &std::io::Error) -> Code {
+        crate::transport::code_of(&*self.io, error, self.context.limits.stall)
     }
 
     fn wrote(&mut self, bytes: &[u8]) -> usize {

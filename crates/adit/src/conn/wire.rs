@@ -1,0 +1,278 @@
+//! The wire: a stream socket that two halves and the engine share.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use crate::Endpoint;
+use crate::event::{Direction, What};
+use crate::observe::Observers;
+use crate::peer::Peer;
+use crate::transport::Transport;
+
+/// A stream socket that both halves and the engine share.
+pub(crate) struct Wire {
+    io: Io,
+    pub(crate) remote: Endpoint,
+    pub(crate) local: Option<Endpoint>,
+    pub(crate) number: u64,
+    began: Instant,
+    /// Milliseconds from `began` to the last byte in either direction.
+    last_byte_ms: AtomicU64,
+    /// Milliseconds from `began`, plus one, since when the peer takes nothing; 0 while it does.
+    stalled_ms: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    pub(crate) peer_ended: AtomicBool,
+    finished: AtomicBool,
+    pub(crate) ending: AtomicBool,
+    reader: Mutex<Option<Waker>>,
+    tap: Option<Tap>,
+}
+
+/// Tells observers what goes over a wire.
+struct Tap {
+    observers: Observers,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// A connected socket of either family.
+pub(crate) enum Io {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+macro_rules! each_io {
+    ($self:expr, $io:ident => $act:expr) => {
+        match $self {
+            Io::Tcp($io) => $act,
+            Io::Unix($io) => $act,
+        }
+    };
+}
+
+impl Wire {
+    pub(crate) fn new(io: Io, remote: Endpoint, local: Option<Endpoint>) -> Arc<Self> {
+        Self::with_tap(io, (remote, local, 0), None)
+    }
+
+    /// A wire whose traffic observers hear of.
+    pub(crate) fn tapped(io: Io, peer: &Peer, observers: &Observers) -> Arc<Self> {
+        let tap = observers.is_watched().then(|| Tap {
+            observers: observers.clone(),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        });
+        let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
+        Self::with_tap(io, ends, tap)
+    }
+
+    fn with_tap(
+        io: Io,
+        (remote, local, number): (Endpoint, Option<Endpoint>, u64),
+        tap: Option<Tap>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            io,
+            remote,
+            local,
+            number,
+            began: Instant::now(),
+            last_byte_ms: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            peer_ended: AtomicBool::new(false),
+            finished: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            reader: Mutex::default(),
+            tap,
+        })
+    }
+
+    fn tell_end(&self, dir: Direction) {
+        if let Some(tap) = &self.tap {
+            tap.observers.emit_of(self.number, &self.remote, || What::HalfClose { dir });
+        }
+    }
+
+    pub(crate) fn lasted(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Since when no byte has gone either way.
+    pub(crate) fn last_byte(&self) -> Instant {
+        self.began + Duration::from_millis(self.last_byte_ms.load(Relaxed))
+    }
+
+    /// Since when the peer takes nothing of what is being written.
+    pub(crate) fn stalled(&self) -> Option<Instant> {
+        let since = self.stalled_ms.load(Relaxed).checked_sub(1)?;
+        Some(self.began + Duration::from_millis(since))
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The server is to end: the reader learns it once nothing is left to read.
+    pub(crate) fn end(&self) {
+        self.ending.store(true, Relaxed);
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        if self.finished.swap(true, Relaxed) {
+            return Ok(());
+        }
+        self.tell_end(Direction::Out);
+        each_io!(&self.io, io => adit_net::stream::finish(io))
+    }
+
+    pub(crate) fn abort(&self) {
+        self.finished.store(true, Relaxed);
+        if let Io::Tcp(io) = &self.io {
+            // A socket that cannot be told to reset is closed the ordinary way.
+            drop(adit_net::stream::reset_on_close(io));
+        }
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        each_io!(&self.io, io => adit_net::stream::take_error(io))
+    }
+
+    fn unread(&self) -> usize {
+        each_io!(&self.io, io => adit_net::stream::unread(io)).unwrap_or(0)
+    }
+
+    pub(crate) fn unacknowledged(&self) -> io::Result<usize> {
+        each_io!(&self.io, io => adit_net::stream::unacknowledged(io))
+    }
+
+    /// Reads for the service: fails once the server is to end and nothing is left to read.
+    pub(crate) fn poll_read_unless_ending(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let poll = self.poll_read(cx, buf);
+        if poll.is_pending() {
+            *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+            if self.ending.load(Relaxed) && self.unread() == 0 {
+                return Poll::Ready(Err(io::Error::other(Ending)));
+            }
+        }
+        poll
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(each_io!(&self.io, io => io.poll_read_ready(cx)))?;
+            let space = buf.initialize_unfilled();
+            match each_io!(&self.io, io => io.try_read(space)) {
+                Ok(0) => {
+                    if !self.peer_ended.swap(true, Relaxed) {
+                        self.tell_end(Direction::In);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(bytes) => {
+                    if let Some(tap) = &self.tap {
+                        let seq = tap.reads.fetch_add(1, Relaxed);
+                        let bytes = &space[..bytes];
+                        let what = || What::Data { dir: Direction::In, seq, bytes };
+                        tap.observers.emit_of(self.number, &self.remote, what);
+                    }
+                    buf.advance(bytes);
+                    self.bytes_in.fetch_add(bytes as u64, Relaxed);
+                    self.last_byte_ms.store(self.now_ms(), Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let ready = each_io!(&self.io, io => io.poll_write_ready(cx));
+            if ready.is_pending() {
+                let since = self.now_ms().saturating_add(1);
+                let _was: Result<u64, u64> =
+                    self.stalled_ms.compare_exchange(0, since, Relaxed, Relaxed);
+                return Poll::Pending;
+            }
+            ready!(ready)?;
+            match each_io!(&self.io, io => io.try_write(buf)) {
+                Ok(bytes) => {
+                    if let Some(tap) = &self.tap {
+                        let seq = tap.writes.fetch_add(1, Relaxed);
+                        let bytes = &buf[..bytes];
+                        let what = || What::Data { dir: Direction::Out, seq, bytes };
+                        tap.observers.emit_of(self.number, &self.remote, what);
+                    }
+                    self.bytes_out.fetch_add(bytes as u64, Relaxed);
+                    self.last_byte_ms.store(self.now_ms(), Relaxed);
+                    self.stalled_ms.store(0, Relaxed);
+                    return Poll::Ready(Ok(bytes));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// The server has been told to stop and nothing is left to read.
+#[derive(Debug)]
+pub(crate) struct Ending;
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the server has been told to stop")
+    }
+}
+
+impl std::error::Error for Ending {}
+
+/// The engine's share of a wire, on which it works the close path once the halves are gone.
+pub(crate) struct Share(pub(crate) Arc<Wire>);
+
+impl Transport for Share {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, buf)
+    }
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.poll_write(cx, buf)
+    }
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.finish())
+    }
+    fn last_heard(&self) -> Option<Duration> {
+        match &self.0.io {
+            Io::Tcp(io) => io.last_heard(),
+            Io::Unix(io) => io.last_heard(),
+        }
+    }
+    fn unread(&self) -> usize {
+        self.0.unread()
+    }
+    fn unacknowledged(&self) -> usize {
+        self.0.unacknowledged().unwrap_or(0)
+    }
+}
