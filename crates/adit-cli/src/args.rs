@@ -46,7 +46,7 @@ pub(crate) enum Verb {
     /// Wait until a port is open, closed or answering
     Wait(Box<Wait>),
     /// Run a server and five clients on your own lines and show what happens
-    Demo(Demo),
+    Demo,
     /// Print the completion script for a shell
     Completions {
         /// Which shell.
@@ -192,10 +192,6 @@ pub(crate) struct Wait {
     #[command(flatten)]
     pub(crate) talk: Say,
 }
-
-/// `adit demo`
-#[derive(Debug, Args)]
-pub(crate) struct Demo {}
 
 /// Flags of everything that opens sockets.
 #[derive(Debug, Args)]

@@ -49,7 +49,7 @@ fn run() -> Exit {
         Verb::Connect(args) => connect::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Wait(args) => wait::run(&args),
-        Verb::Demo(args) => demo::run(&args),
+        Verb::Demo => demo::run(),
         Verb::Completions { shell } => completions(shell),
         Verb::Help { topic } => {
             match topic {

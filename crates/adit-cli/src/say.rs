@@ -56,6 +56,11 @@ impl Voice {
         voice
     }
 
+    /// A voice for people, without flags.
+    pub(crate) fn plain() -> Self {
+        Self::new(&Say { json: None, verbose: false, quiet: false }, Payload::None)
+    }
+
     pub(crate) fn of_talk(talk: &Talk) -> Self {
         Self::new(&talk.say, talk.payload)
     }
@@ -191,9 +196,9 @@ pub(crate) fn error_text(error: &Error) -> String {
     }
 }
 
-/// Prints a whole text that was asked for, to standard output.
+/// Prints a text that was asked for, to standard output; one newline at its end is implied.
 pub(crate) fn print(text: &str) {
-    to_stdout(text.trim_end_matches('\n'));
+    to_stdout(text.strip_suffix('\n').unwrap_or(text));
 }
 
 fn to_stderr(line: &str) {

@@ -4,6 +4,7 @@
 //! server, when to retry and what to tell whom is the business of the crate `adit`. Linux only.
 
 pub mod accept;
+pub mod child;
 pub mod connect;
 pub mod datagram;
 pub mod descriptors;

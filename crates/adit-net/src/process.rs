@@ -1,8 +1,8 @@
-//! The end of a process by a signal, so that whoever waits for it sees which one.
+//! Ending processes by signals.
 
 use std::io;
 
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 
 /// Ends this process by a signal it has caught before: gives the signal back its default effect and
 /// raises it. Returns only if that fails.
@@ -17,4 +17,13 @@ pub fn end_by_signal(number: i32) -> io::Result<()> {
     crate::sys::default_signal(number)?;
     kill_process(getpid(), signal)?;
     Ok(())
+}
+
+/// Asks a process to end (SIGTERM).
+///
+/// # Errors
+/// There is no such process, or it belongs to somebody else.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(kill_process(pid, Signal::TERM)?)
 }

@@ -76,12 +76,14 @@ pub type Result<T = (), E = Error> = std::result::Result<T, E>;
 /// What a command around the library needs of the operating system: standard input and output beside
 /// sockets, descriptors, who holds a port, random bits, the end of a process.
 pub mod system {
+    pub use adit_net::child;
     pub use adit_net::datagram::UDP_BYTES_MAX;
     pub use adit_net::descriptors;
     pub use adit_net::owner;
     pub use adit_net::process;
     pub use adit_net::random_u64;
     pub use adit_net::stdio;
+    pub use adit_net::stream::unread;
 }
 
 /// Making foreign bytes safe for a terminal or a line of text.
