@@ -188,7 +188,7 @@ fn accept(listener: BorrowedFd<'_>, is_unix: bool) -> io::Result<Accepted> {
     }
     let (socket, peer) = acceptfrom_with(listener, FLAGS)?;
     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    let peer = peer.ok_or(Errno::CONNABORTED)?;
     Ok(Accepted::Tcp(socket.into(), peer))
 }
 

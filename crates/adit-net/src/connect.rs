@@ -3,9 +3,11 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -91,33 +93,54 @@ fn choose_port_at_connect(socket: &Socket) -> io::Result<()> {
 
 /// Connects to a Unix stream socket.
 ///
+/// A server whose queue of waiting connections is full is waited for, as over TCP.
+///
 /// # Errors
 /// As connect(2): "not found" without such a file, "refused" if nobody listens.
 ///
 /// # Cancel safety
 /// A dropped call closes the socket.
 pub async fn unix(name: &UnixName) -> io::Result<UnixStream> {
-    let socket = std::os::unix::net::UnixStream::connect_addr(&name.to_std()?)?;
-    socket.set_nonblocking(true)?;
-    UnixStream::from_std(socket)
+    let flags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = match name {
+        UnixName::Path(_) => SocketAddrUnix::new(name.path().ok_or(io::ErrorKind::InvalidInput)?)?,
+        UnixName::Abstract(name) => SocketAddrUnix::new_abstract_name(name)?,
+    };
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => return UnixStream::from_std(socket.into()),
+            Err(Errno::INTR) => {}
+            // The queue is full, and no event tells of room in it (unix(7), connect(2) `EAGAIN`).
+            Err(Errno::AGAIN) => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Process, user and group at the other end of a Unix socket, as they were when it connected
 /// (unix(7), `SO_PEERCRED`).
 ///
+/// The process is 0 if it cannot be seen from here, as from outside of a container's namespace.
+///
 /// # Errors
 /// The socket is no Unix socket.
-pub fn peer_credentials(socket: &UnixStream) -> io::Result<(i32, u32, u32)> {
-    let credentials = sockopt::socket_peercred(socket)?;
-    Ok((credentials.pid.as_raw_nonzero().get(), credentials.uid.as_raw(), credentials.gid.as_raw()))
+pub fn peer_credentials(socket: &impl AsFd) -> io::Result<(i32, u32, u32)> {
+    crate::sys::peer_credentials(socket.as_fd())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{SelfConnect, Source, tcp};
+    use super::{SelfConnect, Source, peer_credentials, tcp, unix};
     use crate::stream::Options;
+    use crate::unix::UnixName;
     use std::io::ErrorKind;
     use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+    use std::time::Duration;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -149,5 +172,44 @@ mod tests {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, free.port()));
         let error = block_on(tcp(peer, Source::default(), &Options::default())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_full_unix_server_is_waited_for_without_holding_up_the_thread() {
+        let name = format!("adit-full-{}", std::process::id());
+        let name = UnixName::Abstract(name.as_bytes().into());
+        let (listener, _) = crate::listen::unix(&name, 0o600).unwrap();
+        // As small as it gets: one connection waits, the next one finds the queue full.
+        rustix::net::listen(&listener, 0).unwrap();
+        block_on(async {
+            let _first = unix(&name).await.unwrap();
+            let mut second = std::pin::pin!(unix(&name));
+            let limit = Duration::from_millis(20);
+            assert!(tokio::time::timeout(limit, &mut second).await.is_err());
+            listener.accept().unwrap();
+            tokio::time::timeout(Duration::from_secs(10), second).await.unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn nobody_behind_a_unix_name_is_told_apart() {
+        block_on(async {
+            let gone = unix(&UnixName::Abstract(b"adit-nobody".as_slice().into())).await;
+            assert_eq!(gone.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            let missing = unix(&UnixName::Path(b"/nonexistent/s".as_slice().into())).await;
+            assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+            let too_long = unix(&UnixName::Path([b'x'; 108].as_slice().into())).await;
+            assert!(too_long.is_err());
+        });
+    }
+
+    #[test]
+    fn the_peer_of_a_unix_socket_is_known() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (pid, uid, _gid) = peer_credentials(&ours).unwrap();
+        assert_eq!(u32::try_from(pid).unwrap(), std::process::id());
+        assert_eq!(uid, rustix::process::geteuid().as_raw());
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(peer_credentials(&tcp).is_err_and(|error| error.raw_os_error().is_some()));
     }
 }

@@ -24,6 +24,16 @@ pub fn limit() -> io::Result<DescriptorLimit> {
     Ok(DescriptorLimit { soft: current.unwrap_or(u64::MAX), hard: maximum.unwrap_or(u64::MAX) })
 }
 
+/// Descriptors this process has open (proc(5), `/proc/self/fd`).
+///
+/// # Errors
+/// There is no /proc, or no descriptor is left to look into it.
+pub fn in_use() -> io::Result<usize> {
+    let open = std::fs::read_dir("/proc/self/fd")?.count();
+    // One of them is the one that looked.
+    Ok(open.saturating_sub(1))
+}
+
 /// Raises the soft limit to the hard one; gives the limit as it was before.
 ///
 /// # Errors
@@ -56,7 +66,9 @@ pub fn check_inherited(descriptor: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{limit, raise_limit, tell_and_close};
+    use super::{check_inherited, in_use, limit, raise_limit, tell_and_close};
+    use std::io::Read as _;
+    use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
     #[test]
     fn the_soft_limit_is_raised_to_the_hard_one() {
@@ -70,5 +82,24 @@ mod tests {
         for descriptor in [-1, 0, 1, 2, 1_000_000] {
             assert!(tell_and_close(descriptor, b"ready\n").is_err(), "descriptor {descriptor}");
         }
+    }
+
+    #[test]
+    fn the_word_arrives_and_the_descriptor_is_closed_behind_it() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        tell_and_close(writer.into_raw_fd(), b"ready\n").unwrap();
+        let mut text = String::new();
+        // The end comes only if the writing side is closed.
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "ready\n");
+    }
+
+    #[test]
+    fn open_descriptors_are_counted_and_looked_at() {
+        let pipe = std::io::pipe().unwrap();
+        // Other tests open and close theirs meanwhile.
+        assert!(in_use().unwrap() >= 5);
+        check_inherited(pipe.0.as_raw_fd()).unwrap();
+        assert!(check_inherited(1_000_000).is_err());
     }
 }

@@ -15,5 +15,6 @@ pub mod stdio;
 pub mod stream;
 mod sys;
 pub mod unix;
+mod unix_file;
 
 pub use sys::random_u64;

@@ -3,8 +3,10 @@
 //! Best effort by nature: another user's processes hide their descriptors, and what was true a moment
 //! ago may not be any more. Used to explain an error, never to decide.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 /// A socket that holds a port, and the process that has it open if that can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,9 +14,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub struct Owner {
     /// The address it is bound to.
     pub address: SocketAddr,
+    /// User number of who made it.
+    pub uid: u32,
     /// Process number.
     pub pid: Option<u32>,
-    /// Program name (comm), as the process says.
+    /// Program name (comm), as the process says: any text, to be escaped before it is printed.
     pub program: Option<String>,
 }
 
@@ -36,14 +40,15 @@ pub fn of_port(protocol: Protocol, port: u16) -> Vec<Owner> {
     };
     let mut rows = Vec::new();
     for table in tables {
-        let text = fs::read_to_string(table).unwrap_or_default();
-        rows.extend(text.lines().skip(1).filter_map(parse_row).filter(|row| {
-            row.local.port() == port && (protocol == Protocol::Udp || row.state == LISTEN)
-        }));
+        for_each_row(table, |row| {
+            let holds = protocol == Protocol::Udp || row.state == LISTEN;
+            if row.local.port() == port && holds && rows.len() < OWNERS_MAX {
+                rows.push(row);
+            }
+        });
     }
-    rows.truncate(64);
-    let mut owners: Vec<Owner> =
-        rows.iter().map(|row| Owner { address: row.local, pid: None, program: None }).collect();
+    let owner = |row: &Row| Owner { address: row.local, uid: row.uid, pid: None, program: None };
+    let mut owners: Vec<Owner> = rows.iter().map(owner).collect();
     let inodes: Vec<u64> = rows.iter().map(|row| row.inode).collect();
     name_owners(&mut owners, &inodes);
     owners
@@ -51,11 +56,35 @@ pub fn of_port(protocol: Protocol, port: u16) -> Vec<Owner> {
 
 /// Connections to `peer` that are closed here and wait out the two minutes of RFC 9293.
 pub fn time_wait_to(peer: SocketAddr) -> usize {
-    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    let text = fs::read_to_string(table).unwrap_or_default();
-    let rows = text.lines().skip(1).filter_map(parse_row);
-    rows.filter(|row| row.remote == peer && row.state == TIME_WAIT).count()
+    let canonical = |address: SocketAddr| (address.ip().to_canonical(), address.port());
+    let mut count = 0;
+    // A socket for both families is listed as IPv6, whatever it talks.
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for_each_row(table, |row| {
+            let waits = row.state == TIME_WAIT && canonical(row.remote) == canonical(peer);
+            count += usize::from(waits);
+        });
+    }
+    count
 }
+
+/// Ports the kernel chooses from when none is asked for, both ends included (ip(7),
+/// `ip_local_port_range`); none if it does not tell.
+pub fn local_port_range() -> Option<RangeInclusive<u16>> {
+    parse_range(&fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?)
+}
+
+fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut words = text.split_ascii_whitespace();
+    let first = words.next()?.parse().ok()?;
+    let last = words.next()?.parse().ok()?;
+    Some(first..=last)
+}
+
+/// Most sockets told of one port.
+const OWNERS_MAX: usize = 64;
+/// Longest line read of a table; the kernel's have about 150 bytes.
+const LINE_BYTES_MAX: u64 = 1024;
 
 /// TCP states in /proc/net/tcp (`include/net/tcp_states.h`).
 const LISTEN: u8 = 0x0a;
@@ -65,17 +94,42 @@ struct Row {
     local: SocketAddr,
     remote: SocketAddr,
     state: u8,
+    uid: u32,
     inode: u64,
 }
 
-/// One line of /proc/net/{tcp,tcp6,udp,udp6}: number, local, remote, state, ..., inode.
+/// Reads a table line by line: on a busy host it is far too long to be held at once.
+fn for_each_row(table: &str, mut each: impl FnMut(Row)) {
+    if let Ok(file) = File::open(table) {
+        // What was read before an error is as true as all of it would have been.
+        drop(read_rows(BufReader::new(file), &mut each));
+    }
+}
+
+fn read_rows(mut table: impl BufRead, each: &mut impl FnMut(Row)) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if table.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        // The heading, and whatever else is no row, is passed over.
+        if let Some(row) = std::str::from_utf8(&line).ok().and_then(parse_row) {
+            each(row);
+        }
+    }
+}
+
+/// One line of /proc/net/{tcp,tcp6,udp,udp6}: number, local, remote, state, three more,
+/// uid, one more, inode.
 fn parse_row(line: &str) -> Option<Row> {
     let mut words = line.split_ascii_whitespace();
     let local = parse_address(words.nth(1)?)?;
     let remote = parse_address(words.next()?)?;
     let state = u8::from_str_radix(words.next()?, 16).ok()?;
-    let inode = words.nth(5)?.parse().ok()?;
-    Some(Row { local, remote, state, inode })
+    let uid = words.nth(3)?.parse().ok()?;
+    let inode = words.nth(1)?.parse().ok()?;
+    Some(Row { local, remote, state, uid, inode })
 }
 
 /// `0100007F:1F90`: words of four bytes in the machine's order, then the port.
@@ -116,8 +170,10 @@ fn name_owners(owners: &mut [Owner], inodes: &[u64]) {
             };
             let held = owners.iter_mut().zip(inodes).filter(|(_, held)| **held == inode);
             for (owner, _) in held.filter(|(owner, _)| owner.pid.is_none()).collect::<Vec<_>>() {
-                let program = fs::read_to_string(process.path().join("comm")).ok();
-                owner.program = program.map(|name| name.trim_end().to_owned());
+                // A process may call itself by any 15 bytes (prctl(2), `PR_SET_NAME`).
+                let program = fs::read(process.path().join("comm")).ok();
+                owner.program =
+                    program.map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned());
                 owner.pid = Some(pid);
                 unnamed -= 1;
             }
@@ -134,16 +190,62 @@ fn socket_inode(link: &std::path::Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Protocol, of_port, parse_row};
+    use super::{
+        LINE_BYTES_MAX, Protocol, local_port_range, of_port, parse_range, parse_row, read_rows,
+        time_wait_to,
+    };
     use proptest::prelude::*;
-    use std::net::{TcpListener, UdpSocket};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
     #[test]
     fn the_row_of_a_listener_is_read() {
         let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0000000000000000 100 0 0 10 0";
         let row = parse_row(line).unwrap();
         assert_eq!(row.local.to_string(), "127.0.0.1:8080");
-        assert_eq!((row.state, row.inode), (0x0a, 12345));
+        assert_eq!((row.state, row.uid, row.inode), (0x0a, 1000, 12345));
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_read() {
+        let line = "   1: 00000000000000000000000001000000:0050 0000000000000000FFFF00000100007F:C350 06 00000000:00000000 03:00001707 00000000     0        0 0 3 0000000000000000";
+        let row = parse_row(line).unwrap();
+        assert_eq!(row.local.to_string(), "[::1]:80");
+        assert_eq!(row.remote.to_string(), "[::ffff:127.0.0.1]:50000");
+    }
+
+    #[test]
+    fn a_line_without_end_costs_no_memory_and_hides_no_row() {
+        let good = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1";
+        let long = "x".repeat(10 * usize::try_from(LINE_BYTES_MAX).unwrap());
+        let table = format!("heading\n{long}\n\u{fffd}\n{good}\n{good}");
+        let mut ports = Vec::new();
+        read_rows(table.as_bytes(), &mut |row| ports.push(row.local.port())).unwrap();
+        assert_eq!(ports, [8080, 8080]);
+    }
+
+    #[test]
+    fn the_range_of_chosen_ports_is_known() {
+        assert_eq!(parse_range("32768\t60999\n"), Some(32768..=60999));
+        for wrong in ["", "32768", "a b", "1 65536", "-1 5"] {
+            assert_eq!(parse_range(wrong), None, "{wrong:?}");
+        }
+        assert!(local_port_range().is_some_and(|range| !range.is_empty()));
+    }
+
+    #[test]
+    fn a_connection_closed_here_first_waits() {
+        // An address of this run's own: on a common one the port may have been somebody's before.
+        let [_, a, b, c, ..] = crate::random_u64().unwrap().to_ne_bytes();
+        let listener = TcpListener::bind((Ipv4Addr::new(127, a, b, c.clamp(1, 254)), 0)).unwrap();
+        let peer = listener.local_addr().unwrap();
+        assert_eq!(time_wait_to(peer), 0);
+        let client = TcpStream::connect(peer).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        drop(client);
+        // The end of ours has come; when the server's is acknowledged, ours waits.
+        std::io::copy(&mut server, &mut std::io::sink()).unwrap();
+        drop(server);
+        assert!((0..10_000).any(|_| time_wait_to(peer) == 1));
     }
 
     #[test]
@@ -155,7 +257,9 @@ mod tests {
             [(Protocol::Tcp, tcp_port), (Protocol::Udp, udp.local_addr().unwrap().port())]
         {
             let owners = of_port(protocol, port);
-            assert!(owners.iter().any(|owner| owner.pid == Some(std::process::id())), "{owners:?}");
+            let ours = owners.iter().find(|owner| owner.pid == Some(std::process::id()));
+            let uid = ours.unwrap_or_else(|| panic!("not among {owners:?}")).uid;
+            assert_eq!(uid, rustix::process::geteuid().as_raw());
         }
     }
 
@@ -164,7 +268,23 @@ mod tests {
         fn no_line_makes_the_parser_panic(line in "\\PC*", hex in "[0-9A-F:\\s]*") {
             for line in [line, hex] {
                 drop(parse_row(&line).map(|row| row.local.to_string()));
+                let _range = parse_range(&line);
             }
+        }
+
+        #[test]
+        fn no_table_makes_the_reader_fail(table in proptest::collection::vec(any::<u8>(), 0..4096)) {
+            let read = read_rows(&*table, &mut |_| {});
+            prop_assert!(read.is_ok());
+        }
+
+        #[test]
+        fn a_damaged_row_is_read_or_passed_over(at in 0_usize..100, byte in any::<u8>()) {
+            let mut line = b"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0".to_vec();
+            let at = at % line.len();
+            line[at] = byte;
+            let read = read_rows(&*line, &mut |row| drop(row.local.to_string()));
+            prop_assert!(read.is_ok());
         }
     }
 }

@@ -1,12 +1,16 @@
 //! Standard input and output: what they are, and reading and writing them beside sockets.
 //!
 //! The three standard descriptors are shared with the shell and with other programs, so they are never
-//! made nonblocking: that would change them for everybody.
+//! made nonblocking: that would change them for everybody. Somebody else may have done it, though, and
+//! then a read or write that would block is waited for.
 
 use std::io::{self, IsTerminal as _, Read, Write};
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
+use tokio::sync::mpsc::{Receiver, Sender};
 
 /// What a standard descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +24,12 @@ pub enum Kind {
     File,
     /// A socket.
     Socket,
-    /// `/dev/null` or another device.
+    /// `/dev/null`.
+    Null,
+    /// Another device.
     Device,
-    /// Not open.
+    /// Not open. Rust opens `/dev/null` in place of a standard descriptor that is closed when the
+    /// program starts, so those are [`Null`](Self::Null).
     Closed,
 }
 
@@ -31,12 +38,15 @@ pub fn kind(descriptor: &impl AsFd) -> Kind {
     if descriptor.as_fd().is_terminal() {
         return Kind::Terminal;
     }
-    match fstat(descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-        Ok(FileType::Fifo) => Kind::Pipe,
-        Ok(FileType::RegularFile) => Kind::File,
-        Ok(FileType::Socket) => Kind::Socket,
-        Ok(_) => Kind::Device,
-        Err(_) => Kind::Closed,
+    let Ok(stat) = fstat(descriptor) else {
+        return Kind::Closed;
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Kind::Pipe,
+        FileType::RegularFile => Kind::File,
+        FileType::Socket => Kind::Socket,
+        FileType::CharacterDevice if stat.st_rdev == rustix::fs::makedev(1, 3) => Kind::Null,
+        _ => Kind::Device,
     }
 }
 
@@ -60,51 +70,90 @@ const WAITING: usize = 4;
 /// A read of a terminal or pipe cannot be cancelled; the thread is left behind when the receiver is
 /// dropped, and ends with the process. An empty piece never comes; the end of input is the end of the
 /// channel, an error is its last item.
-pub fn read_on_thread(mut source: impl Read + Send + 'static) -> Pieces {
+pub fn read_on_thread(source: impl Read + AsFd + Send + 'static) -> Pieces {
     let (sender, receiver) = tokio::sync::mpsc::channel(WAITING);
-    let read = move || {
-        loop {
-            let mut piece = vec![0; PIECE];
-            match source.read(&mut piece) {
-                Ok(0) => return,
-                Ok(bytes) => {
-                    piece.truncate(bytes);
-                    if sender.blocking_send(Ok(piece)).is_err() {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // Nobody is left to hear it if this fails.
-                    drop(sender.blocking_send(Err(error)));
-                    return;
-                }
-            }
-        }
-    };
-    drop(std::thread::Builder::new().name("adit-in".to_owned()).spawn(read));
+    let items = sender.clone();
+    let thread = std::thread::Builder::new().name("adit-in".to_owned());
+    if let Err(error) = thread.spawn(move || read_all(source, &items)) {
+        // Without a thread this would look like an empty input. The channel is empty: there is room.
+        drop(sender.try_send(Err(error)));
+    }
     receiver
 }
 
+fn read_all(mut source: impl Read + AsFd, items: &Sender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut piece = vec![0; PIECE];
+        let read = loop {
+            match source.read(&mut piece) {
+                Err(error) if may_repeat(&error, &source, PollFlags::IN) => {}
+                read => break read,
+            }
+        };
+        let item = match read {
+            Ok(0) => return,
+            Ok(bytes) => {
+                piece.truncate(bytes);
+                Ok(piece)
+            }
+            Err(error) => Err(error),
+        };
+        let is_last = item.is_err();
+        if items.blocking_send(item).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// Is a failed call to be made again? Waits for the descriptor where it would have blocked: another
+/// program has made the description nonblocking that it shares with us.
+fn may_repeat(error: &io::Error, descriptor: &impl AsFd, events: PollFlags) -> bool {
+    match error.kind() {
+        io::ErrorKind::Interrupted => true,
+        io::ErrorKind::WouldBlock => {
+            let mut wanted = [PollFd::new(descriptor, events)];
+            matches!(poll(&mut wanted, None), Ok(_) | Err(Errno::INTR))
+        }
+        _ => false,
+    }
+}
+
 /// What a reading thread hands over.
-pub type Pieces = tokio::sync::mpsc::Receiver<io::Result<Vec<u8>>>;
+pub type Pieces = Receiver<io::Result<Vec<u8>>>;
+
+fn write_whole(sink: &mut (impl Write + AsFd), mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match sink.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if may_repeat(&error, sink, PollFlags::OUT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    loop {
+        match sink.flush() {
+            Err(error) if may_repeat(&error, sink, PollFlags::OUT) => {}
+            flushed => return flushed,
+        }
+    }
+}
 
 /// Writes a descriptor on a thread of its own, in order.
 #[derive(Debug)]
 pub struct Writer {
-    pieces: Option<tokio::sync::mpsc::Sender<Vec<u8>>>,
+    pieces: Option<Sender<Vec<u8>>>,
     result: tokio::sync::watch::Receiver<Option<Result<(), io::ErrorKind>>>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub fn new(mut sink: impl Write + Send + 'static) -> Self {
+    pub fn new(mut sink: impl Write + AsFd + Send + 'static) -> Self {
         let (pieces, mut waiting) = tokio::sync::mpsc::channel::<Vec<u8>>(WAITING);
         let (report, result) = tokio::sync::watch::channel(None);
         let write = move || {
             let mut written = Ok(());
             while let Some(piece) = waiting.blocking_recv() {
-                written = sink.write_all(&piece).and_then(|()| sink.flush());
+                written = write_whole(&mut sink, &piece);
                 if written.is_err() {
                     break;
                 }
@@ -164,5 +213,155 @@ impl Writer {
             Ok(result) => result.and_then(Result::err).unwrap_or(io::ErrorKind::BrokenPipe).into(),
             Err(_) => io::ErrorKind::BrokenPipe.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, PIECE, Pieces, Writer, file_bytes_left, kind, read_on_thread};
+    use std::fs::File;
+    use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Seek as _, Write as _};
+    use std::os::fd::{AsFd, OwnedFd};
+    use std::time::Duration;
+
+    fn block_on<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let limit = Duration::from_secs(20);
+        runtime.block_on(async { tokio::time::timeout(limit, test).await.unwrap() })
+    }
+
+    fn pipe() -> (PipeReader, PipeWriter) {
+        std::io::pipe().unwrap()
+    }
+
+    /// As another program does that shares the description.
+    fn make_nonblocking(descriptor: &impl AsFd) {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        let flags = fcntl_getfl(descriptor).unwrap();
+        fcntl_setfl(descriptor, flags | OFlags::NONBLOCK).unwrap();
+    }
+
+    fn file(bytes: &[u8]) -> File {
+        let path = std::env::temp_dir().join(format!("adit-stdio-{}", unique()));
+        let options = File::options().read(true).write(true).create_new(true).open(&path);
+        std::fs::remove_file(&path).unwrap();
+        let mut file = options.unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    fn unique() -> u64 {
+        crate::random_u64().unwrap()
+    }
+
+    async fn all(mut pieces: Pieces) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.recv().await {
+            let piece = piece.unwrap();
+            assert!(!piece.is_empty() && piece.len() <= PIECE);
+            bytes.extend(piece);
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_kind_of_descriptor_is_told_apart() {
+        assert_eq!(kind(&pipe().0), Kind::Pipe);
+        assert_eq!(kind(&file(b"")), Kind::File);
+        assert_eq!(kind(&File::open("/dev/null").unwrap()), Kind::Null);
+        assert_eq!(kind(&File::open("/dev/zero").unwrap()), Kind::Device);
+        let pair = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(kind(&pair.0), Kind::Socket);
+    }
+
+    #[test]
+    fn what_is_left_of_a_file_is_known_and_of_a_pipe_not() {
+        let mut file = file(b"0123456789");
+        file.read_exact(&mut [0; 4]).unwrap();
+        assert_eq!(file_bytes_left(&file), Some(6));
+        assert_eq!(file_bytes_left(&pipe().0), None);
+    }
+
+    #[test]
+    fn a_file_a_pipe_and_nothing_are_read_to_their_end() {
+        let long: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 1).collect();
+        block_on(async {
+            assert_eq!(all(read_on_thread(file(&long))).await, long);
+            assert_eq!(all(read_on_thread(File::open("/dev/null").unwrap())).await, b"");
+            let (reader, mut writer) = pipe();
+            let sent = long.clone();
+            let feeder = std::thread::spawn(move || writer.write_all(&sent));
+            assert_eq!(all(read_on_thread(reader)).await, long);
+            feeder.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn an_input_that_another_program_made_nonblocking_is_waited_for() {
+        let (reader, mut writer) = pipe();
+        make_nonblocking(&reader);
+        block_on(async {
+            let mut pieces = read_on_thread(reader);
+            // Nothing is there yet: the first read would block.
+            let nothing = tokio::time::timeout(Duration::from_millis(20), pieces.recv()).await;
+            assert!(nothing.is_err());
+            writer.write_all(b"late").unwrap();
+            assert_eq!(pieces.recv().await.unwrap().unwrap(), b"late");
+            drop(writer);
+            assert!(pieces.recv().await.is_none());
+        });
+    }
+
+    #[test]
+    fn an_output_that_another_program_made_nonblocking_loses_nothing() {
+        let (mut reader, sink) = pipe();
+        make_nonblocking(&sink);
+        let long: Vec<u8> = (0..=255).cycle().take(PIECE).collect();
+        block_on(async {
+            let mut writer = Writer::new(sink);
+            // Far more than a pipe holds, so the reader has to come first.
+            let taker = std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).map(|_| bytes)
+            });
+            for _ in 0..8 {
+                writer.write(long.clone()).await.unwrap();
+            }
+            writer.finish().await.unwrap();
+            drop(writer);
+            assert_eq!(taker.join().unwrap().unwrap(), long.repeat(8));
+        });
+    }
+
+    #[test]
+    fn a_reader_that_left_is_told_to_the_writer() {
+        let (reader, sink) = pipe();
+        block_on(async {
+            let mut writer = Writer::new(sink);
+            drop(reader);
+            drop(writer.write(b"nobody reads this".to_vec()).await);
+            assert_eq!(writer.failed().await.kind(), ErrorKind::BrokenPipe);
+            assert_eq!(writer.finish().await.unwrap_err().kind(), ErrorKind::BrokenPipe);
+        });
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_read_ends_with_its_error() {
+        block_on(async {
+            let directory = File::open("/").unwrap();
+            let mut pieces = read_on_thread(directory);
+            assert_eq!(pieces.recv().await.unwrap().unwrap_err().kind(), ErrorKind::IsADirectory);
+            assert!(pieces.recv().await.is_none());
+        });
+    }
+
+    #[test]
+    fn a_blocked_input_holds_up_nothing_else() {
+        let (reader, writer) = pipe();
+        let pieces = block_on(async { read_on_thread(reader) });
+        drop(pieces);
+        // The thread is still in its read; what ends it is the end of the input, or of the process.
+        drop(OwnedFd::from(writer));
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::sockopt;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive};
 
 pub use crate::sys::TcpInfo;
 
@@ -29,16 +29,49 @@ pub fn configure(socket: &impl AsFd, dead_peer: Option<Duration>) -> io::Result<
     let socket = SockRef::from(socket);
     socket.set_tcp_notsent_lowat(NOT_SENT_LOWAT)?;
     if let Some(limit) = dead_peer {
-        // Keepalive times are whole seconds to the kernel.
-        let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
         let keepalive = TcpKeepalive::new()
-            .with_time(seconds(limit / 2))
-            .with_interval(seconds(limit / 6))
+            .with_time(whole_seconds(limit / 2))
+            .with_interval(whole_seconds(limit / 6))
             .with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
         socket.set_tcp_user_timeout(Some(limit))?;
     }
     Ok(())
+}
+
+/// Sends small writes at once, or waits to join them (tcp(7), `TCP_NODELAY`).
+///
+/// # Errors
+/// The socket is no TCP socket.
+pub fn set_nodelay(socket: &impl AsFd, nodelay: bool) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket, nodelay)?)
+}
+
+/// Probes an idle connection after `idle` (whole seconds, at least one), or not at all (tcp(7),
+/// `TCP_KEEPIDLE`). [`configure`] sets it too; call this one after it.
+///
+/// # Errors
+/// The socket is no TCP socket.
+pub fn set_keepalive(socket: &impl AsFd, idle: Option<Duration>) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    match idle {
+        Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(whole_seconds(idle))),
+        None => socket.set_keepalive(false),
+    }
+}
+
+/// Ends a connection whose data is unacknowledged for so long (tcp(7), `TCP_USER_TIMEOUT`), or leaves
+/// that to the system. [`configure`] sets it too; call this one after it.
+///
+/// # Errors
+/// The socket is no TCP socket.
+pub fn set_user_timeout(socket: &impl AsFd, limit: Option<Duration>) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_user_timeout(Some(limit.unwrap_or(Duration::ZERO)))
+}
+
+/// Keepalive times are whole seconds to the kernel, at least one.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs().max(1))
 }
 
 /// Ends our direction (shutdown(2), `SHUT_WR`): the peer reads an end of stream.
@@ -108,9 +141,9 @@ pub struct Options {
     pub send_buffer: Option<usize>,
     /// Receive buffer in bytes (socket(7), `SO_RCVBUF`; the kernel doubles it).
     pub receive_buffer: Option<usize>,
-    /// Hops a packet may make (ip(7), `IP_TTL`).
+    /// Hops a packet may make (ip(7), `IP_TTL`; ipv6(7), `IPV6_UNICAST_HOPS`).
     pub ttl: Option<u32>,
-    /// Type of service (ip(7), `IP_TOS`).
+    /// Type of service (ip(7), `IP_TOS`; RFC 3542, section 6.5, `IPV6_TCLASS`).
     pub tos: Option<u8>,
     /// May datagrams be broadcast (socket(7), `SO_BROADCAST`)?
     pub broadcast: bool,
@@ -129,11 +162,19 @@ impl Options {
         if let Some(bytes) = self.receive_buffer {
             socket.set_recv_buffer_size(bytes)?;
         }
+        // An IPv6 socket has both: one for its own family, one for IPv4-mapped peers.
+        let is_v6 = socket.domain()? == Domain::IPV6;
         if let Some(hops) = self.ttl {
             socket.set_ttl_v4(hops)?;
+            if is_v6 {
+                socket.set_unicast_hops_v6(hops)?;
+            }
         }
         if let Some(tos) = self.tos {
             socket.set_tos_v4(u32::from(tos))?;
+            if is_v6 {
+                socket.set_tclass_v6(u32::from(tos))?;
+            }
         }
         if self.broadcast {
             socket.set_broadcast(true)?;
@@ -144,7 +185,10 @@ impl Options {
 
 #[cfg(test)]
 mod tests {
-    use super::{configure, finish, reset_on_close, tcp_info, unacknowledged, unread};
+    use super::{
+        configure, finish, reset_on_close, set_keepalive, set_nodelay, set_user_timeout, tcp_info,
+        unacknowledged, unread,
+    };
     use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
@@ -217,5 +261,57 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(5));
         assert!(client.nodelay().unwrap());
         assert!(tcp_info(&client).unwrap().established);
+    }
+
+    #[test]
+    fn on_a_unix_socket_what_the_peer_has_not_read_is_unacknowledged() {
+        let (mut client, mut server) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert_eq!(unacknowledged(&client).unwrap(), 0);
+        client.write_all(&[7; 1000]).unwrap();
+        assert_eq!(unread(&server).unwrap(), 1000);
+        // The kernel counts its own memory too.
+        assert!(unacknowledged(&client).unwrap() >= 1000);
+        server.read_exact(&mut [0; 1000]).unwrap();
+        assert_eq!((unread(&server).unwrap(), unacknowledged(&client).unwrap()), (0, 0));
+    }
+
+    #[test]
+    fn all_that_arrived_is_acknowledged() {
+        let (mut client, mut server) = pair();
+        client.write_all(&[7; 1000]).unwrap();
+        server.read_exact(&mut [0; 1000]).unwrap();
+        while unacknowledged(&client).unwrap() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_closed_window_is_seen() {
+        let (client, _server) = pair();
+        assert!(tcp_info(&client).unwrap().send_window.is_none_or(|bytes| bytes > 0));
+        client.set_nonblocking(true).unwrap();
+        while tcp_info(&client).unwrap().send_window.is_some_and(|bytes| bytes > 0) {
+            drop((&client).write(&[0; 65536]));
+        }
+        let info = tcp_info(&client).unwrap();
+        assert!(info.established && info.state == 1, "{info:?}");
+        assert!(info.rtt_us > 0);
+    }
+
+    #[test]
+    fn single_options_replace_those_set_together() {
+        let (client, _server) = pair();
+        configure(&client, Some(Duration::from_secs(30))).unwrap();
+        let socket = socket2::SockRef::from(&client);
+        set_nodelay(&client, false).unwrap();
+        assert!(!client.nodelay().unwrap());
+        set_keepalive(&client, Some(Duration::from_secs(7))).unwrap();
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(7));
+        set_keepalive(&client, None).unwrap();
+        assert!(!socket.keepalive().unwrap());
+        set_user_timeout(&client, Some(Duration::from_secs(9))).unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(9)));
+        set_user_timeout(&client, None).unwrap();
+        assert!(socket.tcp_user_timeout().unwrap().is_none_or(|limit| limit.is_zero()));
     }
 }

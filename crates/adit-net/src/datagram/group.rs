@@ -50,10 +50,10 @@ fn new_socket(address: SocketAddr, v6only: bool, options: &Options) -> io::Resul
         switch_on(&socket, Switch::Errors6)?;
     }
     if address.is_ipv4() || !v6only {
-        switch_on(&socket, Switch::Errors4)?;
-    }
-    if address.is_ipv4() {
+        // On a socket for both families only IPv4's own packet info names an address to answer from
+        // when the datagram came as a broadcast.
         switch_on(&socket, Switch::PacketInfo4)?;
+        switch_on(&socket, Switch::Errors4)?;
     }
     // A smaller buffer than asked for is no reason not to serve.
     drop(socket.set_recv_buffer_size(RECEIVE_BUFFER));

@@ -1,10 +1,12 @@
 //! Datagrams: whom they are from, which of our addresses they came to, and how they go back from it.
 
+mod batch;
 mod group;
 mod socket;
 
+pub use batch::{Received, RecvBatch, SendBatch};
 pub use group::{udp_any, udp_group, udp_loopback};
-pub use socket::{DatagramSocket, PeerError, Received, RecvBatch, SendBatch};
+pub use socket::{DatagramSocket, PeerError};
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +18,7 @@ use crate::unix::UnixName;
 /// Longest payload of a UDP datagram over IPv4 (RFC 768: 65,535 less 8; RFC 791: less 20).
 pub const UDP_BYTES_MAX: usize = 65_507;
 
-/// The address of ours that a datagram came to.
+/// The address of ours that a datagram came to; for a broadcast, the one to answer it from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "what the kernel tells, no more")]
 pub struct Local {

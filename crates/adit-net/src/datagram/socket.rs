@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
-use socket2::SockAddr;
+use rustix::io::Errno;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use super::{DatagramPeer, Local, group};
+use super::{DatagramPeer, Local, RecvBatch, SendBatch, group};
 use crate::stream::Options;
-use crate::sys::{self, HEADERS, Headers, Outgoing};
+use crate::sys::{self, Outgoing};
 use crate::unix::UnixName;
 
 /// A UDP or Unix datagram socket.
@@ -20,24 +20,6 @@ use crate::unix::UnixName;
 pub struct DatagramSocket {
     io: AsyncFd<OwnedFd>,
     has_error_queue: bool,
-}
-
-/// Room for one batch of datagrams, each received whole. About 1 MiB of address space; memory only
-/// for what was received.
-pub struct RecvBatch(Headers);
-
-/// One received datagram.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Received<'a> {
-    /// Its bytes; none for an empty datagram, which is a message like any other.
-    pub data: &'a [u8],
-    /// Who sent it.
-    pub from: DatagramPeer,
-    /// The address of ours it came to, if the socket tells.
-    pub local: Option<Local>,
-    /// It was longer than the longest datagram there is room for.
-    pub truncated: bool,
 }
 
 /// An error that an ICMP message brought about one peer.
@@ -48,51 +30,6 @@ pub struct PeerError {
     pub peer: SocketAddr,
     /// What the network said.
     pub error: io::Error,
-}
-
-impl Default for RecvBatch {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl RecvBatch {
-    /// An empty batch.
-    pub fn new() -> Self {
-        Self(Headers::new())
-    }
-
-    /// Number of datagrams in it.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The datagram at `index`, in order of arrival.
-    pub fn get(&self, index: usize) -> Option<Received<'_>> {
-        let (data, arrived) = self.0.get(index)?;
-        Some(Received {
-            data,
-            from: DatagramPeer::of(&arrived.from),
-            local: arrived.local,
-            truncated: arrived.truncated,
-        })
-    }
-
-    /// The datagrams in order of arrival.
-    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        (0..self.len()).filter_map(|index| self.get(index))
-    }
-}
-
-impl std::fmt::Debug for RecvBatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecvBatch").field("len", &self.len()).finish_non_exhaustive()
-    }
 }
 
 impl DatagramSocket {
@@ -153,7 +90,7 @@ impl DatagramSocket {
     /// Receives the datagrams that are there, up to a batch, as soon as there is one.
     ///
     /// On a server's socket an ICMP error never ends it: such errors wait in
-    /// [`take_errors`](Self::take_errors), and the call gives 0 when there are only those.
+    /// [`take_errors`](Self::take_errors), and the call gives 0 when there are only those, or many.
     ///
     /// # Errors
     /// On a connected socket, what the network says about the peer, as "connection refused".
@@ -161,11 +98,18 @@ impl DatagramSocket {
     /// # Cancel safety
     /// Cancel safe: a dropped call has received nothing.
     pub async fn recv(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        let mut errors = 0;
         loop {
             let mut ready = self.io.ready(Interest::READABLE | Interest::ERROR).await?;
             let is_error = ready.ready().is_error();
             match ready.try_io(|io| sys::receive(io.as_fd(), &mut batch.0)) {
-                Ok(Err(error)) if self.is_peers_error(&error) => {}
+                Ok(Err(error)) if self.is_peers_error(&error) => {
+                    errors += 1;
+                    if errors == ERRORS_IN_A_ROW_MAX {
+                        batch.0.clear();
+                        return Ok(0);
+                    }
+                }
                 Ok(received) => return received,
                 Err(_would_block) if is_error && self.has_error_queue => {
                     batch.0.clear();
@@ -181,33 +125,20 @@ impl DatagramSocket {
     /// # Errors
     /// `WouldBlock` if nothing is there; else as [`recv`](Self::recv).
     pub fn try_recv(&self, batch: &mut RecvBatch) -> io::Result<usize> {
-        loop {
+        for _ in 0..ERRORS_IN_A_ROW_MAX {
             match sys::receive(self.io.as_fd(), &mut batch.0) {
                 Err(error) if self.is_peers_error(&error) => {}
                 received => return received,
             }
         }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// On an unconnected socket the kernel reports a peer's ICMP error to whoever calls next. It is
     /// about an earlier datagram, the error queue has it too, and the call can be repeated.
-    fn is_peers_error(&self, error: &io::Error) -> bool {
-        use io::ErrorKind as Kind;
-        error.kind() == Kind::Interrupted
-            || self.has_error_queue
-                && matches!(
-                    error.kind(),
-                    Kind::ConnectionRefused
-                        | Kind::HostUnreachable
-                        | Kind::NetworkUnreachable
-                        | Kind::NetworkDown
-                        | Kind::ConnectionReset
-                        | Kind::PermissionDenied
-                )
-                && rustix::io::Errno::from_io_error(error)
-                    .is_some_and(|errno| errno != rustix::io::Errno::PERM)
-            || self.has_error_queue
-                && rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::PROTO)
+    pub(super) fn is_peers_error(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::Interrupted
+            || self.has_error_queue && Errno::from_io_error(error).is_some_and(is_icmp)
     }
 
     /// Sends one datagram without waiting, from `local` if given.
@@ -234,10 +165,35 @@ impl DatagramSocket {
     pub async fn send(&self, data: &[u8]) -> io::Result<()> {
         loop {
             let mut ready = self.io.writable().await?;
+            let is_told = tells_of_room(&ready);
             let sent = ready.try_io(|io| Ok(rustix::net::send(io, data, NO_SIGNAL)?));
             if let Ok(sent) = sent {
                 return sent.map(drop);
             }
+            pause_unless(is_told).await;
+        }
+    }
+
+    /// Sends one datagram, from `local` if given, as soon as the send queue takes it.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), but never `WouldBlock`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped call has sent nothing.
+    pub async fn send_to(
+        &self,
+        data: &[u8],
+        to: &DatagramPeer,
+        local: Option<Local>,
+    ) -> io::Result<()> {
+        loop {
+            let mut ready = self.io.writable().await?;
+            let is_told = tells_of_room(&ready);
+            if let Ok(sent) = ready.try_io(|_| self.try_send(data, to, local)) {
+                return sent;
+            }
+            pause_unless(is_told).await;
         }
     }
 
@@ -255,9 +211,11 @@ impl DatagramSocket {
     ) -> io::Result<()> {
         while !batch.is_empty() {
             let mut ready = self.io.writable().await?;
-            let sent = ready.try_io(|_| batch.send(self, &mut failed));
+            let is_told = tells_of_room(&ready);
             // "Would block" has cleared the readiness; there is no other error.
-            drop(sent);
+            if ready.try_io(|_| batch.send(self, &mut failed)).is_err() {
+                pause_unless(is_told).await;
+            }
         }
         Ok(())
     }
@@ -297,98 +255,49 @@ impl DatagramSocket {
     }
 }
 
+/// Once a socket had an ICMP error, the runtime takes its writing half for closed, and so for ready,
+/// for ever: to wait for it would be to spin. To be asked before the readiness is used up.
+fn tells_of_room(ready: &AsyncFdReadyGuard<'_, OwnedFd>) -> bool {
+    !ready.ready().is_write_closed()
+}
+
+/// Waits where the runtime does not tell; a queue has room again after a packet or two.
+async fn pause_unless(is_told: bool) {
+    if !is_told {
+        tokio::time::sleep(QUEUE_PAUSE).await;
+    }
+}
+
+/// Can an ICMP message bring this error? Anybody on the way may send one, so none of them may end a
+/// server (Linux: `icmp_err_convert` in net/ipv4/icmp.c, `icmpv6_err_convert` in net/ipv6/icmp.c).
+fn is_icmp(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::CONNREFUSED
+            | Errno::CONNRESET
+            | Errno::HOSTUNREACH
+            | Errno::HOSTDOWN
+            | Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::MSGSIZE
+            | Errno::PROTO
+            | Errno::ACCESS
+    )
+}
+
+/// How many errors one call looks past before it lets its caller take them.
+const ERRORS_IN_A_ROW_MAX: u32 = 16;
+
+/// How long to wait for room in the send queue where no event tells of it.
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+
 const NO_SIGNAL: rustix::net::SendFlags = rustix::net::SendFlags::NOSIGNAL;
 
 impl AsFd for DatagramSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.io.as_fd()
-    }
-}
-
-/// Datagrams that wait to be sent together.
-#[derive(Default)]
-pub struct SendBatch {
-    bytes: Vec<u8>,
-    items: Vec<Item>,
-}
-
-struct Item {
-    bytes: Range<usize>,
-    to: SockAddr,
-    from: Option<Local>,
-}
-
-impl SendBatch {
-    /// Adds a datagram; false if its receiver has no address.
-    pub fn push(&mut self, data: &[u8], to: &DatagramPeer, local: Option<Local>) -> bool {
-        let Some(to) = to.to_socket2() else {
-            return false;
-        };
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(data);
-        self.items.push(Item { bytes: start..self.bytes.len(), to, from: local });
-        true
-    }
-
-    /// Number of datagrams in it.
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// Sends in order what the kernel takes and keeps the rest; a datagram that cannot be sent is
-    /// told to `failed` and does not hold up the others.
-    ///
-    /// # Errors
-    /// `WouldBlock` if some are left: try again when the socket is writable.
-    pub fn send(
-        &mut self,
-        socket: &DatagramSocket,
-        mut failed: impl FnMut(DatagramPeer, io::Error),
-    ) -> io::Result<()> {
-        let mut done = 0;
-        let mut repeated = false;
-        let result = loop {
-            let left = &self.items[done..];
-            if left.is_empty() {
-                break Ok(());
-            }
-            let batch: Vec<_> = left.iter().take(HEADERS).map(|item| self.outgoing(item)).collect();
-            match sys::send_many(socket.as_fd(), &batch) {
-                Ok(sent) => (done, repeated) = (done + sent, false),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Err(error),
-                // About an earlier datagram: this one has not been tried yet.
-                Err(error) if !repeated && socket.is_peers_error(&error) => repeated = true,
-                Err(error) => {
-                    failed(DatagramPeer::of(&left[0].to), error);
-                    (done, repeated) = (done + 1, false);
-                }
-            }
-        };
-        self.forget(done);
-        result
-    }
-
-    fn outgoing<'a>(&'a self, item: &'a Item) -> Outgoing<'a> {
-        Outgoing { bytes: &self.bytes[item.bytes.clone()], to: &item.to, from: item.from }
-    }
-
-    fn forget(&mut self, done: usize) {
-        let end = done.checked_sub(1).map_or(0, |last| self.items[last].bytes.end);
-        self.items.drain(..done);
-        self.bytes.drain(..end);
-        for item in &mut self.items {
-            item.bytes = item.bytes.start - end..item.bytes.end - end;
-        }
-    }
-}
-
-impl std::fmt::Debug for SendBatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendBatch").field("len", &self.len()).finish_non_exhaustive()
     }
 }

@@ -69,6 +69,9 @@ fn an_answer_leaves_from_the_address_the_question_came_to() {
                 assert_eq!(client.recv(&mut [0; 9]).unwrap(), 3, "{asked} on {wildcard}");
             }
         }
+        if UdpSocket::bind("[::1]:0").is_err() {
+            return;
+        }
         let any = udp_any(0, 1, &Options::default()).unwrap();
         let port = any[0].local_addr().unwrap().port();
         let server = DatagramSocket::udp(any.into_iter().next().unwrap()).unwrap();
@@ -226,5 +229,174 @@ fn a_unix_client_can_be_answered() {
         answer_one(&server).await;
         client.recv(&mut batch).await.unwrap();
         assert_eq!(batch.get(0).unwrap().data, b"");
+    });
+}
+
+/// An ICMP "destination unreachable" with `code` about a datagram from `ours` to `theirs` over
+/// loopback (RFC 792: type, code, checksum, 4 bytes, then the IP header and 8 bytes of the datagram).
+fn icmp(code: u8, ours: SocketAddr, theirs: SocketAddr) -> Vec<u8> {
+    let next_hop_mtu = if code == 4 { 600_u16 } else { 0 };
+    let mut packet = vec![3, code, 0, 0, 0, 0];
+    packet.extend(next_hop_mtu.to_be_bytes());
+    packet.extend([0x45, 0, 0, 30, 0, 1, 0x40, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+    packet.extend(ours.port().to_be_bytes());
+    packet.extend(theirs.port().to_be_bytes());
+    packet.extend([0, 10, 0, 0]);
+    let words = packet.chunks_exact(2).map(|two| u32::from(u16::from_be_bytes([two[0], two[1]])));
+    let mut sum: u32 = words.sum();
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    let checksum = !u16::try_from(sum).unwrap();
+    packet[2..4].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+#[test]
+fn no_icmp_message_ends_a_server() {
+    use socket2::{Domain, Protocol, Socket, Type};
+    // Only root may send these; everybody else has the table of `is_icmp` to trust.
+    let Ok(raw) = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)) else {
+        return;
+    };
+    run(async {
+        for wildcard in ["127.0.0.1:0", "[::]:0"] {
+            for code in 0..=15 {
+                let group =
+                    udp_group(wildcard.parse().unwrap(), 1, false, &Options::default()).unwrap();
+                let socket = group.into_iter().next().unwrap();
+                let port = socket.local_addr().unwrap().port();
+                let server = DatagramSocket::udp(socket).unwrap();
+                let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+                let client = client_of(asked);
+                client.send(b"question").unwrap();
+                answer_one(&server).await;
+                let about = client.local_addr().unwrap();
+                let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                raw.send_to(&icmp(code, asked, about), &to.into()).unwrap();
+                let mut batch = RecvBatch::new();
+                let received = server.recv(&mut batch).await;
+                assert_eq!(received.unwrap_or_else(|error| panic!("code {code}: {error}")), 0);
+                let errors = server.take_errors();
+                assert_eq!(errors.len(), 1, "code {code} on {wildcard}");
+                // In the form the peer has on this socket, by which its conversation is found.
+                assert_eq!(errors[0].peer.ip().to_canonical(), about.ip());
+                assert_eq!(errors[0].peer.port(), about.port());
+                client.send(b"again").unwrap();
+                answer_one(&server).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_broadcast_is_answered_from_an_address_of_ours() {
+    run(async {
+        for wildcard in ["0.0.0.0:0", "[::]:0"] {
+            let group = udp_group(wildcard.parse().unwrap(), 1, false, &Options::default());
+            let socket = group.unwrap().into_iter().next().unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let server = DatagramSocket::udp(socket).unwrap();
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            client.set_broadcast(true).unwrap();
+            client.send_to(b"who", ("127.255.255.255", port)).unwrap();
+            answer_one(&server).await;
+            let (_, from) = client.recv_from(&mut [0; 9]).unwrap();
+            assert_eq!(from.to_string(), format!("127.0.0.1:{port}"), "{wildcard}");
+        }
+    });
+}
+
+#[test]
+fn a_datagram_longer_than_there_is_room_for_is_cut_and_says_so() {
+    use crate::unix::UnixName;
+    run(async {
+        let name = format!("adit-long-{}", std::process::id());
+        let name = UnixName::Abstract(name.as_bytes().into());
+        let (socket, _) = crate::listen::unix_datagram(&name, 0o600).unwrap();
+        let server = DatagramSocket::unix(socket).unwrap();
+        let client = DatagramSocket::connected_unix(&name).unwrap();
+        let mut batch = RecvBatch::new();
+        for (size, seen, truncated) in [(65_535, 65_535, false), (65_536, 65_535, true)] {
+            client.send(&vec![7; size]).await.unwrap();
+            server.recv(&mut batch).await.unwrap();
+            let datagram = batch.get(0).unwrap();
+            assert_eq!((datagram.data.len(), datagram.truncated), (seen, truncated));
+        }
+    });
+}
+
+#[test]
+fn a_full_receiver_is_waited_for_and_nothing_is_lost() {
+    use crate::unix::UnixName;
+    run(async {
+        let name = format!("adit-slow-{}", std::process::id());
+        let name = UnixName::Abstract(name.as_bytes().into());
+        let (socket, _) = crate::listen::unix_datagram(&name, 0o600).unwrap();
+        let server = DatagramSocket::unix(socket).unwrap();
+        let client = DatagramSocket::connected_unix(&name).unwrap();
+        let to = DatagramPeer::Unix(name);
+        let (mut batch, mut waiting) = (RecvBatch::new(), SendBatch::default());
+        for number in 0..2000_u32 {
+            waiting.push(&number.to_be_bytes(), &to, None);
+        }
+        let send = async {
+            client.send_rest(&mut waiting, |_, error| panic!("{error}")).await.unwrap();
+            client.send_to(b"last", &to, None).await.unwrap();
+        };
+        let receive = async {
+            let mut numbers = Vec::new();
+            while numbers.last() != Some(&b"last".to_vec()) {
+                server.recv(&mut batch).await.unwrap();
+                numbers.extend(batch.iter().map(|datagram| datagram.data.to_vec()));
+            }
+            numbers
+        };
+        let ((), numbers) = tokio::join!(send, receive);
+        assert_eq!(numbers.len(), 2001);
+        assert!(numbers.iter().zip(0_u32..2000).all(|(seen, sent)| *seen == sent.to_be_bytes()));
+    });
+}
+
+#[test]
+fn a_group_shares_its_peers() {
+    run(async {
+        let group = udp_group("127.0.0.1:0".parse().unwrap(), 2, true, &Options::default());
+        let group = group.unwrap();
+        let address = group[0].local_addr().unwrap();
+        let sockets: Vec<_> =
+            group.into_iter().map(|socket| DatagramSocket::udp(socket).unwrap()).collect();
+        let clients: Vec<_> = (0..64).map(|_| client_of(address)).collect();
+        for client in &clients {
+            client.send(b"x").unwrap();
+        }
+        let mut batch = RecvBatch::new();
+        let mut shares = [0; 2];
+        while shares.iter().sum::<usize>() < clients.len() {
+            for (share, socket) in shares.iter_mut().zip(&sockets) {
+                *share += socket.try_recv(&mut batch).unwrap_or(0);
+            }
+            tokio::task::yield_now().await;
+        }
+        // One in 2^63 that a fair hash gives one socket all of them.
+        assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+    });
+}
+
+#[test]
+fn a_peer_of_ipv4_is_shown_as_one_and_can_be_sent_to_over_ipv6() {
+    run(async {
+        let any = udp_group("[::]:0".parse().unwrap(), 1, false, &Options::default()).unwrap();
+        let socket = any.into_iter().next().unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let server = DatagramSocket::udp(socket).unwrap();
+        let client = client_of((Ipv4Addr::LOCALHOST, port).into());
+        client.send(b"x").unwrap();
+        let mut batch = RecvBatch::new();
+        server.recv(&mut batch).await.unwrap();
+        let from = batch.get(0).unwrap().from;
+        assert_eq!(from.to_string(), client.local_addr().unwrap().to_string());
+        server.send_to(b"y", &from, None).await.unwrap();
+        assert_eq!(client.recv(&mut [0; 9]).unwrap(), 1);
     });
 }

@@ -116,27 +116,32 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, headers: &mut Headers) -> io::Resu
     Ok(received)
 }
 
-/// Where a datagram came to, from its control data.
+/// Where a datagram came to, from its control data. A socket for both families gets both kinds of
+/// packet info about an IPv4 datagram; IPv4's own is the better one, because it names an address of
+/// ours (`ipi_spec_dst`) where the header's destination is a broadcast.
 fn local_of(header: &libc::msghdr) -> Option<Local> {
-    let mut local = None;
+    let (mut v4, mut v6) = (None, None);
     for_each_control(header, |level, kind, data| match (level, kind) {
-        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
-            let info: Option<libc::in_pktinfo> = read(data);
-            local = info.map(|info| Local {
-                ip: IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))),
-                interface: u32::try_from(info.ipi_ifindex).unwrap_or(0),
-            });
-        }
-        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
-            let info: Option<libc::in6_pktinfo> = read(data);
-            local = info.map(|info| Local {
-                ip: IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)),
-                interface: info.ipi6_ifindex,
-            });
-        }
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => v4 = read::<libc::in_pktinfo>(data),
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => v6 = read::<libc::in6_pktinfo>(data),
         _ => {}
     });
-    local
+    let v4 = v4.map(|info| {
+        let ip = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
+        (ip, u32::try_from(info.ipi_ifindex).unwrap_or(0))
+    });
+    let v6 = v6.map(|info| (Ipv6Addr::from(info.ipi6_addr.s6_addr), info.ipi6_ifindex));
+    match (v4, v6) {
+        (Some((ip, interface)), None) => Some(Local { ip: ip.into(), interface }),
+        (Some((ip, interface)), Some(_)) => {
+            Some(Local { ip: ip.to_ipv6_mapped().into(), interface })
+        }
+        // No datagram can leave from a multicast address (RFC 4291, section 2.7).
+        (None, Some((ip, interface))) if !ip.is_multicast() => {
+            Some(Local { ip: ip.into(), interface })
+        }
+        (None, _) => None,
+    }
 }
 
 /// Walks the control messages that the kernel wrote behind a header.

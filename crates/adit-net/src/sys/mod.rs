@@ -6,8 +6,8 @@ mod messages;
 pub(crate) use messages::{HEADERS, Headers, Outgoing, receive, receive_error, send, send_many};
 
 use std::fs::File;
-use std::io;
-use std::mem::MaybeUninit;
+use std::io::{self, Read as _};
+use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use tokio::io::unix::AsyncFd;
@@ -15,13 +15,22 @@ use tokio::io::unix::AsyncFd;
 /// 64 random bits from the kernel (getrandom(2)).
 ///
 /// # Errors
-/// The kernel's source is not there, as in a broken sandbox.
+/// The kernel's sources are not there, as in a broken sandbox. There is no number to use instead: one
+/// that is always the same would make all clients retry at the same moment.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0_u8; 8];
+    if fill_random(&mut bytes).is_err() {
+        // A sandbox that knows no getrandom may still have the older file (random(4)).
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    }
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn fill_random(bytes: &mut [u8; 8]) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of `bytes`, which lives through the call.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
     if usize::try_from(got) == Ok(bytes.len()) {
-        Ok(u64::from_ne_bytes(bytes))
+        Ok(())
     } else {
         // 8 bytes are never cut short (getrandom(2), "Notes").
         Err(io::Error::last_os_error())
@@ -81,6 +90,8 @@ pub(crate) fn outgoing_queue(socket: BorrowedFd<'_>) -> io::Result<usize> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpInfo {
+    /// The state, numbered as in `include/net/tcp_states.h`: 1 established, 4 FIN-WAIT-1, 8 CLOSE-WAIT.
+    pub state: u8,
     /// Both ends are open.
     pub established: bool,
     /// The end of our direction was sent and not acknowledged.
@@ -97,6 +108,8 @@ pub struct TcpInfo {
     pub last_ack_ms: u32,
     /// Congestion window in segments.
     pub congestion_window: u32,
+    /// Bytes the peer is ready to take; 0 if its window is closed. Kernels before 5.4 do not tell.
+    pub send_window: Option<u32>,
 }
 
 /// TCP states (`include/net/tcp_states.h`).
@@ -124,7 +137,11 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     }
     // SAFETY: tcp_info is integers only, and every byte is zero or written by the kernel.
     let info = unsafe { info.assume_init() };
+    // What the kernel is too old to write stays zero, which would look like a closed window.
+    let window_end = offset_of!(libc::tcp_info, tcpi_snd_wnd) + size_of_val(&info.tcpi_snd_wnd);
+    let has_window = usize::try_from(length).is_ok_and(|written| written >= window_end);
     Ok(TcpInfo {
+        state: info.tcpi_state,
         established: info.tcpi_state == TCP_ESTABLISHED,
         end_unacknowledged: [TCP_FIN_WAIT1, TCP_LAST_ACK, TCP_CLOSING].contains(&info.tcpi_state),
         rtt_us: info.tcpi_rtt,
@@ -133,7 +150,34 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         unacknowledged_segments: info.tcpi_unacked,
         last_ack_ms: info.tcpi_last_ack_recv,
         congestion_window: info.tcpi_snd_cwnd,
+        send_window: has_window.then_some(info.tcpi_snd_wnd),
     })
+}
+
+/// Process, user and group at the other end of a Unix socket. A process that this one cannot see has
+/// the number 0, which the safe wrappers of this option take for impossible.
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, u32)> {
+    let mut peer = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut length = libc::socklen_t::try_from(size_of_val(&peer)).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes into `peer`, which has that many and is
+    // integers only.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut peer).cast(),
+            &raw mut length,
+        )
+    };
+    if result == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // A socket that is not connected, or of another family, names nobody.
+    if peer.uid == u32::MAX {
+        return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+    }
+    Ok((peer.pid, peer.uid, peer.gid))
 }
 
 /// Datagrams dropped because the receive queue was full (`SO_MEMINFO`, field `SK_MEMINFO_DROPS`).
