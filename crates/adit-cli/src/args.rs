@@ -100,7 +100,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "WHO")]
     pub(crate) end: Option<End>,
     /// At the end of input: pass it on at once, or keep sending open until the peer ends
-    #[arg(long, value_name = "WHAT", default_value = "send", hide_possible_values = false)]
+    #[arg(long, value_name = "WHAT", default_value = "send")]
     pub(crate) eof: Eof,
     /// Wait so long for the answer after the end of input [default: for ever; datagrams: 5s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -236,7 +236,7 @@ pub(crate) struct Limits {
     /// The first byte has to come in this time [default: off; serve]
     #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     pub(crate) first_message: Option<adit::Limit<Duration>>,
-    /// No byte either way for so long [default: 300s; connect and by hand: off]
+    /// No byte either way for so long [default: 300s; connect, by hand: off]
     #[arg(long, value_name = "TIME", value_parser = parse_limit)]
     pub(crate) idle: Option<adit::Limit<Duration>>,
     /// The peer takes nothing it is owed for so long [default: 30s; connect 120s, by hand 300s]
@@ -252,7 +252,7 @@ pub(crate) struct Limits {
 pub(crate) struct Talk {
     #[command(flatten)]
     pub(crate) say: Say,
-    /// Who said a line: address and number, one of them, or nothing [default: auto]
+    /// Who said a line: address and number, one of them, or nothing
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub(crate) label: Label,
     /// Colour on a terminal
@@ -269,8 +269,15 @@ pub(crate) struct Talk {
 /// How much the command says.
 #[derive(Debug, Args)]
 pub(crate) struct Say {
-    /// Events as JSON lines on standard error; =stdout puts payload among them, on standard output
-    #[arg(long, value_name = "stdout", num_args = 0..=1, require_equals = true, default_missing_value = "stderr")]
+    /// Events as JSON lines on standard error; =stdout: on standard output, payload included
+    #[arg(
+        long,
+        value_name = "stdout",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "stderr",
+        hide_possible_values = true
+    )]
     pub(crate) json: Option<Json>,
     /// Say more
     #[arg(short = 'v', long)]

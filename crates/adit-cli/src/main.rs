@@ -7,6 +7,8 @@ mod demo;
 mod exit;
 mod frame;
 mod habits;
+#[cfg(test)]
+mod man;
 mod printer;
 mod resolve;
 mod runtime;

@@ -11,6 +11,7 @@ use adit::{Code, Endpoint};
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{Color, Label, Talk};
+use crate::connect::Failure;
 use crate::say::Voice;
 
 /// A line that is not complete is shown after this time.
@@ -30,6 +31,7 @@ pub(crate) struct Said {
 pub(crate) struct Printer {
     writer: Writer,
     is_terminal: bool,
+    failure: Failure,
     is_json: bool,
     raw: bool,
     color: bool,
@@ -72,6 +74,7 @@ impl Printer {
         Self {
             writer: Writer::new(stdout),
             is_terminal,
+            failure: Failure::new(voice),
             is_json: voice.payload_is_json(),
             raw: talk.raw,
             color,
@@ -130,7 +133,7 @@ impl Printer {
 
     /// Waits until nobody reads standard output any more; for ever if somebody does.
     pub(crate) async fn failed(&self) -> Code {
-        code(&self.writer.failed().await)
+        self.failure.code(&self.writer.failed().await)
     }
 
     /// Prints what is left and waits until it is written.
@@ -139,7 +142,7 @@ impl Printer {
             let out = if self.labels() { self.lines(number, true) } else { self.bytes(number) };
             self.write(out).await?;
         }
-        self.writer.finish().await.map_err(|error| code(&error))
+        self.writer.finish().await.map_err(|error| self.failure.code(&error))
     }
 
     /// Labels make sense to a person with more than one client; a program gets them if it asks.
@@ -155,7 +158,7 @@ impl Printer {
         if out.is_empty() {
             return Ok(());
         }
-        self.writer.write(out).await.map_err(|error| code(&error))
+        self.writer.write(out).await.map_err(|error| self.failure.code(&error))
     }
 
     /// What a client said, as it is, or escaped for a terminal.
@@ -218,12 +221,5 @@ impl Client {
         }
         out.push(b'\n');
         self.continues = goes_on;
-    }
-}
-
-fn code(error: &io::Error) -> Code {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Code::StdoutClosed,
-        _ => Code::Lost,
     }
 }

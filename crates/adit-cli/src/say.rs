@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use adit::escape::escape_line;
 use adit::event::{Payload, header_line};
-use adit::{Error, Event, Observer, What};
+use adit::{Code, Error, Event, Observer, What};
 
 use crate::args::{Json, Say, Talk};
 
@@ -110,6 +110,15 @@ impl Voice {
     pub(crate) fn warn(&self, line: &str) {
         if !self.is_json() {
             to_stderr(&format!("adit: {line}"));
+        }
+    }
+
+    /// Says what failed here and not at the peer: standard input or output.
+    pub(crate) fn failure(&self, code: Code, text: &str, place: &'static str) {
+        if self.is_json() {
+            self.emit(None, What::Error { code, text, place, fatal: true });
+        } else {
+            self.warn(&format!("{text} (code={code})"));
         }
     }
 

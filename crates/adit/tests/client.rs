@@ -202,6 +202,23 @@ async fn over_datagrams_only_an_idempotent_call_is_sent_again() {
     assert_eq!(receiver.try_iter().count(), 3);
 }
 
+#[tokio::test]
+async fn over_datagrams_a_call_sent_twice_may_be_answered_twice_without_harm_to_the_next() {
+    let address = udp_server({
+        let heard = std::sync::atomic::AtomicU32::new(0);
+        move |socket, data, from| {
+            // The first answer is late: it comes together with that to the second sending.
+            let heard = heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            for _ in 0..[0, 2, 1][heard.min(2) as usize] {
+                socket.send_to(data, from).unwrap();
+            }
+        }
+    });
+    let client = Client::connect(address).await.unwrap();
+    assert_eq!(client.call("twice").idempotent().await.unwrap(), "twice");
+    assert_eq!(client.call("next").await.unwrap(), "next");
+}
+
 /// Every third datagram of a kind is answered, none of those that say "once".
 fn receiver_count(data: &[u8]) -> bool {
     use std::sync::atomic::{AtomicU32, Ordering};

@@ -169,13 +169,7 @@ impl Talk<'_> {
         self.count.bytes_in += msg.len() as u64;
         self.count.with_newline += u64::from(msg.contains(&b'\n'));
         self.last = Instant::now();
-        match self.output.write(self.frame.output(msg)).await {
-            Ok(()) => None,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Some(Exit::of(Code::StdoutClosed))
-            }
-            Err(_) => Some(Exit::of(Code::Lost)),
-        }
+        self.output.write(self.frame.output(msg)).await.err().map(Exit::of)
     }
 
     /// Everything is handed over; an error that comes back at once is still heard.

@@ -21,6 +21,7 @@ use crate::{resolve, runtime, wait};
 
 pub(crate) use input::Crlf;
 use input::Input;
+pub(crate) use output::Failure;
 use output::Output;
 pub(crate) use pump::size;
 use pump::{Session, Settings};

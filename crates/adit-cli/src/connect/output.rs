@@ -1,5 +1,6 @@
 //! Standard output: exact bytes to a pipe, safe text to a terminal.
 
+use std::cell::Cell;
 use std::io;
 
 use adit::Code;
@@ -13,8 +14,7 @@ pub(crate) struct Output {
     writer: Writer,
     /// On a terminal, unless `--raw`.
     escaper: Option<Escaper>,
-    /// Payload is told as events instead.
-    is_json: bool,
+    failure: Failure,
 }
 
 impl Output {
@@ -22,14 +22,14 @@ impl Output {
         let stdout = io::stdout();
         let is_terminal = stdio::kind(&stdout) == stdio::Kind::Terminal;
         let escaper = (is_terminal && !raw).then(Escaper::new);
-        Self { writer: Writer::new(stdout), escaper, is_json: voice.payload_is_json() }
+        Self { writer: Writer::new(stdout), escaper, failure: Failure::new(voice) }
     }
 
     /// Hands over bytes of the peer; waits while the reader is slow.
     ///
     /// Cancel safe: a dropped call has handed over nothing or all.
-    pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> io::Result<()> {
-        if self.is_json || bytes.is_empty() {
+    pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Code> {
+        if self.failure.voice.payload_is_json() || bytes.is_empty() {
             return Ok(());
         }
         let bytes = match &mut self.escaper {
@@ -40,12 +40,12 @@ impl Output {
             }
             None => bytes,
         };
-        self.writer.write(bytes).await
+        self.writer.write(bytes).await.map_err(|error| self.failure.code(&error))
     }
 
     /// Waits until the reader has left; for ever if it does not.
     pub(crate) async fn failed(&self) -> Code {
-        code(&self.writer.failed().await)
+        self.failure.code(&self.writer.failed().await)
     }
 
     /// Waits until everything is written out.
@@ -58,13 +58,30 @@ impl Output {
                 drop(self.writer.write(rest.into_bytes()).await);
             }
         }
-        self.writer.finish().await.map_err(|error| code(&error))
+        self.writer.finish().await.map_err(|error| self.failure.code(&error))
     }
 }
 
-fn code(error: &io::Error) -> Code {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Code::StdoutClosed,
-        _ => Code::Lost,
+/// What a failure of standard output means. It is said once; a reader that has left, as in `| head`,
+/// is no reason for words.
+pub(crate) struct Failure {
+    voice: Voice,
+    is_said: Cell<bool>,
+}
+
+impl Failure {
+    pub(crate) fn new(voice: &Voice) -> Self {
+        Self { voice: voice.clone(), is_said: Cell::new(false) }
+    }
+
+    pub(crate) fn code(&self, error: &io::Error) -> Code {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Code::StdoutClosed;
+        }
+        if !self.is_said.replace(true) {
+            let text = format!("cannot write to standard output: {error}");
+            self.voice.failure(Code::Lost, &text, "stdout");
+        }
+        Code::Lost
     }
 }

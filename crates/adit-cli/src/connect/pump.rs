@@ -105,7 +105,7 @@ enum Sent {
 enum Received {
     End,
     Broken(io::Error),
-    Output(io::Error),
+    Output(Code),
 }
 
 impl<'a> Session<'a> {
@@ -128,7 +128,8 @@ impl<'a> Session<'a> {
     async fn carry(&mut self, conn: Conn) -> Stop {
         let (read, write) = conn.split();
         let Self { settings, voice, input, output, look } = self;
-        let end = settings.end.unwrap_or_else(|| default_end(input.is_terminal()));
+        let is_terminal = input.is_terminal();
+        let end = settings.end.unwrap_or_else(|| default_end(is_terminal));
         let mut sending = pin!(send(input, write, settings.eof, look, voice));
         let mut receiving = pin!(receive(output, read, settings.discard, look, voice));
         let mut expiring = pin!(expire(look, *settings));
@@ -144,7 +145,7 @@ impl<'a> Session<'a> {
                 biased;
                 received = &mut receiving, if !peer_ended => match received {
                     Received::Broken(error) => return Stop::Broken(broken.unwrap_or(error)),
-                    Received::Output(error) => return Stop::Output(output_code(&error)),
+                    Received::Output(code) => return Stop::Output(code),
                     Received::End => {
                         peer_ended = true;
                         voice.emit(Some(look.remote()), What::HalfClose { dir: Direction::In });
@@ -152,6 +153,10 @@ impl<'a> Session<'a> {
                             return Stop::Broken(error);
                         }
                         note_hasty_close(voice, look, input_ended);
+                        if is_terminal && !sent {
+                            // Else the prompt of the shell would come out of the blue.
+                            voice.detail(&format!("{} has ended the connection", look.remote()));
+                        }
                         if sent || end == End::Peer || settings.receive_only {
                             return Stop::Clean;
                         }
@@ -189,6 +194,8 @@ impl<'a> Session<'a> {
     /// Everything that can be known about the end, in one place.
     async fn end(self, stop: Stop) -> Ended {
         let patience = self.settings.stall.at();
+        // What failed here was said where it failed; the connection is not to blame.
+        let is_said = matches!(stop, Stop::Input(_) | Stop::Output(_));
         let (exit, is_lost_link, settled) = match stop {
             Stop::Clean => {
                 let settled = settle(&self.look, patience).await;
@@ -209,7 +216,8 @@ impl<'a> Session<'a> {
             }
             Stop::Limit(code, by_user) => (Exit::limit(code, by_user), false, self.as_it_is(code)),
             Stop::Input(error) => {
-                self.voice.warn(&format!("cannot read standard input: {error} (code=internal)"));
+                let text = format!("cannot read standard input: {error}");
+                self.voice.failure(Code::Internal, &text, "stdin");
                 (Exit::of(Code::Internal), false, self.as_it_is(Code::Internal))
             }
             Stop::Output(code) => (Exit::of(code), false, self.as_it_is(code)),
@@ -217,7 +225,7 @@ impl<'a> Session<'a> {
         let (bytes_in, bytes_out) = self.look.bytes();
         let text = self.text(settled);
         self.tell(settled);
-        if !exit.code.is_clean() && exit.code != Code::StdoutClosed && !self.settings.reconnects {
+        if !exit.code.is_clean() && !is_said && !self.settings.reconnects {
             self.voice.warn(&text);
         }
         let unconfirmed = settled.unconfirmed;
@@ -310,27 +318,14 @@ async fn receive(
                 Ok(_) => {}
                 Err(error) => return Received::Broken(error),
             },
-            code = output.failed() => {
-                let kind = match code {
-                    Code::StdoutClosed => io::ErrorKind::BrokenPipe,
-                    _ => io::ErrorKind::Other,
-                };
-                return Received::Output(kind.into());
-            }
+            code = output.failed() => return Received::Output(code),
         }
         let (dir, bytes) = (Direction::In, piece.as_slice());
         voice.emit(Some(look.remote()), What::Data { dir, seq, bytes });
         seq += 1;
-        if !discard && let Err(error) = output.write(piece).await {
-            return Received::Output(error);
+        if !discard && let Err(code) = output.write(piece).await {
+            return Received::Output(code);
         }
-    }
-}
-
-fn output_code(error: &io::Error) -> Code {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => Code::StdoutClosed,
-        _ => Code::Lost,
     }
 }
 

@@ -48,11 +48,11 @@ fn run(input: &Input) -> io::Result<Measured> {
     let kept = burst_over_tcp()?;
     let arrived = burst_over_udp()?;
     let row = |what: &str, tcp: &str, udp: &str| {
-        format!("   {what:<36}{tcp:<22}{udp}").trim_end().to_owned()
+        format!("   {what:<35}{tcp:<20}{udp}").trim_end().to_owned()
     };
     let rows = [
         format!(
-            "{:<39}{:<22}{}",
+            "{:<38}{:<20}{}",
             "4. TCP and UDP, measured now", "TCP byte stream", "UDP datagrams"
         ),
         row(&whose, &format!("{} write()", lines.len()), &format!("{} sendto()", lines.len())),

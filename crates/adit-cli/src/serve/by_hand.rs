@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use adit::prelude::*;
 use adit::system::stdio::{self, Kind, Pieces};
-use adit::{BoxError, Endpoint, Running, TrySendError};
+use adit::{BoxError, Code, Endpoint, Running, TrySendError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -117,7 +117,7 @@ impl adit::Observer for Watchers {
 }
 
 /// Serves the keyboard and the printer; returns when standard output is gone.
-pub(super) async fn attend(desk: Option<&mut Desk>) -> adit::Code {
+pub(super) async fn attend(desk: Option<&mut Desk>) -> Code {
     match desk {
         Some(desk) => desk.attend().await,
         None => std::future::pending().await,
@@ -125,7 +125,7 @@ pub(super) async fn attend(desk: Option<&mut Desk>) -> adit::Code {
 }
 
 impl Desk {
-    async fn attend(&mut self) -> adit::Code {
+    async fn attend(&mut self) -> Code {
         loop {
             // Piped input waits for somebody to hear it.
             let may_read = !self.is_over && (self.is_terminal || self.hub.count() > 0);
@@ -155,7 +155,8 @@ impl Desk {
                 None => piece,
             },
             Some(Err(error)) => {
-                self.voice.warn(&format!("cannot read standard input: {error} (code=internal)"));
+                let text = format!("cannot read standard input: {error}");
+                self.voice.failure(Code::Internal, &text, "stdin");
                 Vec::new()
             }
             None => Vec::new(),
@@ -224,16 +225,13 @@ impl Desk {
     }
 
     /// Prints what is left.
-    pub(super) async fn finish(mut self) {
+    pub(super) async fn finish(mut self) -> Result<(), Code> {
         // The servers are gone: what their threads have said is all there is.
         drop(self.hub);
         while let Ok(said) = self.printing.try_recv() {
-            if self.printer.print(said).await.is_err() {
-                return;
-            }
+            self.printer.print(said).await?;
         }
-        // Standard output that is gone was met before.
-        let _met_before = self.printer.finish().await;
+        self.printer.finish().await
     }
 }
 
@@ -350,6 +348,9 @@ impl Handler for DatagramClient {
     }
 
     fn closed(&mut self, _why: Closed) {
-        self.hub.leave(self.peer.number());
+        let (number, remote) = (self.peer.number(), self.peer.remote().clone());
+        self.hub.leave(number);
+        // The printer keeps something of each client until it hears of its end.
+        drop(self.hub.said.try_send(Said { number, remote, bytes: Vec::new(), is_message: false }));
     }
 }

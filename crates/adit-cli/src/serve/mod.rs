@@ -86,10 +86,11 @@ async fn serve(args: &Serve, plan: Plan, voice: &Voice) -> adit::Result<Exit> {
         code = by_hand::attend(hand.as_mut()) => End::Once(code),
     };
     let exit = stop(args, servers, ended, voice).await?;
-    if let Some(desk) = hand {
-        desk.finish().await;
+    match hand {
+        // What clients said and nobody could read is no clean end.
+        Some(desk) => Ok(desk.finish().await.map_or_else(Exit::of, |()| exit)),
+        None => Ok(exit),
     }
-    Ok(exit)
 }
 
 /// A bare word in front that is no service was perhaps meant as one.

@@ -255,8 +255,8 @@ pub(super) async fn datagrams(
             }
             Command::Call(request) => {
                 let keep = call(&mut socket, request, &address, &options).await;
-                // Nothing in a datagram says whose answer it is: after a call without one the
-                // socket is replaced, so that the late answer finds nobody.
+                // Nothing in a datagram says whose answer it is: after a call that is still owed
+                // one the socket is replaced, so that the late answer finds nobody.
                 if !keep {
                     socket = None;
                 }
@@ -265,7 +265,7 @@ pub(super) async fn datagrams(
     }
 }
 
-/// Makes one call; false if its answer may still come.
+/// Makes one call; false if an answer to it may still come.
 async fn call(
     socket: &mut Option<Datagrams>,
     mut request: Request,
@@ -290,9 +290,9 @@ async fn call(
         () = request.reply.closed() => return false,
     };
     match answer {
-        Ok(Ok(answer)) => {
+        Ok(Ok((answer, was_sent_once))) => {
             drop(request.reply.send(Ok(answer)));
-            true
+            was_sent_once
         }
         Ok(Err(error)) => {
             let code = match error.raw_os_error() {
@@ -321,21 +321,25 @@ async fn call(
 }
 
 /// Sends a datagram and waits for the next one; again and again if it may be repeated.
-async fn ask(socket: &Datagrams, body: &[u8], idempotent: bool) -> io::Result<Bytes> {
+///
+/// Says too whether it was sent only once: what was sent twice may be answered twice.
+async fn ask(socket: &Datagrams, body: &[u8], idempotent: bool) -> io::Result<(Bytes, bool)> {
     socket.send(body).await?;
+    if !idempotent {
+        return Ok((socket.recv().await?, true));
+    }
     let mut wait = RESEND;
+    let mut is_first = true;
     loop {
-        if !idempotent {
-            return socket.recv().await;
-        }
         match tokio::time::timeout(wait, socket.recv()).await {
             // A server that is just starting refuses; asking again is what this is about.
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 tokio::time::sleep(wait).await;
             }
-            Ok(answer) => return answer,
+            Ok(answer) => return Ok((answer?, is_first)),
             Err(_) => {}
         }
+        is_first = false;
         wait *= 2;
         match socket.send(body).await {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

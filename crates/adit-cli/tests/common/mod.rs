@@ -1,0 +1,23 @@
+//! What the tests of the command share: starting it, talking to it, and bounds on all of it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(dead_code, unused_imports, clippy::allow_attributes, reason = "each file uses its part")]
+
+mod hosts;
+mod programs;
+mod scratch;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use hosts::{Host, accept, bounded, finish, host, no_port, tcp_host, udp_socket};
+pub(crate) use programs::{Heard, Program, Ran, Server, adit, keyboard, run, serve, terminal};
+pub(crate) use scratch::{Scratch, find, noise, skipped};
+
+/// Longest time any single step of a test may take. Generous: it is met only when something hangs.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long something took.
+pub(crate) fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = act();
+    (result, start.elapsed())
+}
