@@ -97,3 +97,8 @@ pub mod prelude {
         Refuse, Room, Seat, Server, blocking, each, fast, per_thread, stream, task,
     };
 }
+
+/// The programs of the README are compiled like any other example.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
