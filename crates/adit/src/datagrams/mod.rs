@@ -12,6 +12,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
+use std::time::Duration;
 
 use adit_net::datagram::{DatagramPeer, DatagramSocket, Local, PeerError, RecvBatch};
 use adit_proto::amplification::may_answer_port;
@@ -54,9 +55,13 @@ pub(crate) async fn serve<T: Open>(
             },
         }
         socket.expire();
+        socket.count_drops(COUNT_EVERY);
     }
     socket.drain(&mut batch).await
 }
+
+/// How often the kernel is asked for its drops.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What a server socket woke up for.
 enum Turn {
@@ -85,7 +90,9 @@ struct ServerSocket<T: Open> {
     /// Where it is bound; on a wildcard every datagram tells the address it came to.
     bound: Endpoint,
     amplification: Limit<u32>,
+    /// Drops of the kernel told so far, and when it was last asked.
     dropped: u32,
+    counted: Instant,
 }
 
 impl<T: Open> ServerSocket<T> {
@@ -114,6 +121,7 @@ impl<T: Open> ServerSocket<T> {
             bound,
             amplification,
             dropped: 0,
+            counted: Instant::now(),
         })
     }
 
@@ -152,11 +160,13 @@ impl<T: Open> ServerSocket<T> {
                 flow.receive(datagram.data, cx, outbox);
             });
         }
-        for PeerError { peer, error, .. } in self.io.take_errors() {
-            self.peer_failed(&DatagramPeer::Udp(peer), &error);
+        if batch.is_empty() {
+            // It was errors that woke us. Beside datagrams they wait for their own turn.
+            for PeerError { peer, error, .. } in self.io.take_errors() {
+                self.peer_failed(&DatagramPeer::Udp(peer), &error);
+            }
         }
         self.send();
-        self.count_drops();
     }
 
     /// The flow of a peer, a new one if it has none; none if the peer is not to be answered.
@@ -283,10 +293,12 @@ impl<T: Open> ServerSocket<T> {
     }
 
     /// Datagrams the kernel had no room for are lost, but not in silence.
-    fn count_drops(&mut self) {
-        if !self.worker.context.observers.is_watched() {
+    fn count_drops(&mut self, every: Duration) {
+        let now = Instant::now();
+        if now.duration_since(self.counted) < every {
             return;
         }
+        self.counted = now;
         let Ok(dropped) = self.io.dropped() else {
             return;
         };
@@ -314,6 +326,7 @@ impl<T: Open> ServerSocket<T> {
                 self.close(number, Code::Drained);
             }
             if self.peers.is_empty() && self.outbox.is_empty() {
+                self.count_drops(Duration::ZERO);
                 return Ok(());
             }
             match self.wait(batch).await? {
