@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use adit_net::listen::SocketFile;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -65,49 +66,62 @@ pub struct Stats {
     pub bytes_out: u64,
 }
 
-/// Binds, then starts one thread per part.
-pub(crate) fn start<K: Kind>(
-    kind: &K,
-    mut listeners: Vec<Box<dyn Listening<K::Thread>>>,
-    threads: usize,
-    limits: &Arc<Limits>,
-    observers: &Observers,
-) -> Result<Running> {
-    if listeners.is_empty() {
-        return Err(Error::new(Code::Usage, Blame::Caller, "the server listens nowhere")
-            .with_hint("add .listen(\"tcp://127.0.0.1:7000\", Lines::new())"));
+/// A server whose sockets are bound and which has no threads yet.
+pub(crate) struct Bound<K: Kind> {
+    pub(crate) kind: K,
+    pub(crate) listeners: Vec<Box<dyn Listening<K::Thread>>>,
+    pub(crate) endpoints: Vec<Vec<Endpoint>>,
+    pub(crate) threads: usize,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) observers: Observers,
+}
+
+impl<K: Kind> Bound<K> {
+    /// Binds every address.
+    pub(crate) fn bind(&mut self) -> Result<()> {
+        if self.listeners.is_empty() {
+            return Err(Error::new(Code::Usage, Blame::Caller, "the server listens nowhere")
+                .with_hint("add .listen(\"tcp://127.0.0.1:7000\", Lines::new())"));
+        }
+        let listeners = self.listeners.iter_mut();
+        self.endpoints =
+            listeners.map(|listener| listener.bind(self.threads)).collect::<Result<_>>()?;
+        Ok(())
     }
-    let endpoints: Vec<Vec<Endpoint>> =
-        listeners.iter_mut().map(|listener| listener.bind(threads)).collect::<Result<_>>()?;
-    let (mailboxes, letters): (Vec<_>, Vec<_>) =
-        (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
-    let shared = Arc::new(Shared::new(mailboxes, limits));
-    let mut running = Running {
-        endpoints,
-        shared,
-        totals: Arc::default(),
-        observers: observers.clone(),
-        threads: Vec::with_capacity(threads),
-        files: listeners.iter_mut().flat_map(|listener| listener.files()).collect(),
-    };
-    for (index, mailbox) in letters.into_iter().enumerate() {
-        let parts = listeners.iter_mut().map(|listener| listener.part(index));
-        let thread = ThreadParts {
-            index,
-            kind: kind.clone(),
-            parts: parts.collect::<Result<_>>()?,
-            mailbox,
-            limits: Limits::clone(limits),
+
+    /// Starts the threads.
+    pub(crate) fn start(self) -> Result<Running> {
+        let Self { kind, mut listeners, endpoints, threads, limits, observers } = self;
+        let (mailboxes, letters): (Vec<_>, Vec<_>) =
+            (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
+        let shared = Arc::new(Shared::new(mailboxes, &limits));
+        let mut running = Running {
+            endpoints,
+            shared,
+            totals: Arc::default(),
             observers: observers.clone(),
-            shared: Arc::clone(&running.shared),
-            totals: Arc::clone(&running.totals),
+            threads: Vec::with_capacity(threads),
+            files: listeners.iter_mut().flat_map(|listener| listener.files()).collect(),
         };
-        running.threads.push(thread.spawn()?);
+        for (index, mailbox) in letters.into_iter().enumerate() {
+            let parts = listeners.iter_mut().map(|listener| listener.part(index));
+            let thread = ThreadParts {
+                index,
+                kind: kind.clone(),
+                parts: parts.collect::<Result<_>>()?,
+                mailbox,
+                limits: Limits::clone(&limits),
+                observers: observers.clone(),
+                shared: Arc::clone(&running.shared),
+                totals: Arc::clone(&running.totals),
+            };
+            running.threads.push(thread.spawn()?);
+        }
+        for endpoint in running.endpoints.iter().flatten() {
+            observers.emit(|| What::Listen { addr: endpoint, reach: endpoint.reach() });
+        }
+        Ok(running)
     }
-    for endpoint in running.endpoints.iter().flatten() {
-        observers.emit(|| What::Listen { addr: endpoint, reach: endpoint.reach() });
-    }
-    Ok(running)
 }
 
 /// What a thread is given.
@@ -250,15 +264,11 @@ impl Running {
     }
 
     /// Runs until a signal, then drains.
-    pub(crate) fn until_signal(self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let failed = |error| {
-            Error::new(Code::Internal, Blame::Local, "cannot listen for signals").with_source(error)
-        };
-        runtime.map_err(failed)?.block_on(async {
-            let mut signals = Signals::new().map_err(failed)?;
+    pub(crate) fn until(self, signals: Signals) -> Result<()> {
+        let Signals { runtime, mut heard } = signals;
+        runtime.block_on(async {
             let within = tokio::select! {
-                within = signals.next() => within,
+                within = heard.next() => within,
                 error = self.broken() => {
                     self.drain(DRAIN).await;
                     return Err(error);
@@ -266,7 +276,7 @@ impl Running {
             };
             tokio::select! {
                 _ = self.drain(within) => {}
-                _ = signals.next() => {}
+                _ = heard.next() => {}
             }
             Ok(())
         })
@@ -287,14 +297,35 @@ impl Drop for Running {
     }
 }
 
-/// The signals that end a server.
-struct Signals {
+/// Where the signals that end a server arrive.
+pub(crate) struct Signals {
+    runtime: Runtime,
+    heard: Heard,
+}
+
+struct Heard {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
+    /// From now on the signals end the server instead of the process.
+    pub(crate) fn hear() -> Result<Self> {
+        let hear = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let entered = runtime.enter();
+            let heard = Heard::new()?;
+            drop(entered);
+            Ok(Self { runtime, heard })
+        };
+        hear().map_err(|error: std::io::Error| {
+            Error::new(Code::Internal, Blame::Local, "cannot listen for signals").with_source(error)
+        })
+    }
+}
+
+impl Heard {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,

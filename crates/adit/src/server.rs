@@ -6,7 +6,7 @@ use crate::handler::Service;
 use crate::listen::{Doors, ReadyListener, ToAddress};
 use crate::listening::{Conversations, Datagrams, Kind, Listening, Messages, Streams};
 use crate::observe::{Observer, Observers};
-use crate::running::{self, Running};
+use crate::running::{Bound, Running, Signals};
 use crate::stream::Stream;
 use crate::{BoxError, Codec, Conn, Limits, Result};
 
@@ -147,9 +147,7 @@ impl<K: Kind> Server<K> {
     /// # Errors
     /// An address is malformed, taken or not permitted, or a thread cannot be started.
     pub fn start(self) -> Result<Running> {
-        let observers = Observers::new(self.observers);
-        let listeners = self.listeners.into_iter().collect::<Result<Vec<_>>>()?;
-        running::start(&self.kind, listeners, self.threads, &Arc::new(self.limits), &observers)
+        self.bind()?.start()
     }
 
     /// Starts the server and runs it until a signal: SIGTERM and SIGHUP drain for up to 30 s, SIGINT
@@ -163,7 +161,24 @@ impl<K: Kind> Server<K> {
     pub fn run(self) -> Result<()> {
         // With the old limit the server serves fewer, that is all.
         drop(adit_net::descriptors::raise_limit());
-        self.start()?.until_signal()
+        let bound = self.bind()?;
+        // Before the first answer: whoever sees the server at work may tell it to stop.
+        let signals = Signals::hear()?;
+        bound.start()?.until(signals)
+    }
+
+    fn bind(self) -> Result<Bound<K>> {
+        let listeners = self.listeners.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut bound = Bound {
+            kind: self.kind,
+            listeners,
+            endpoints: Vec::new(),
+            threads: self.threads,
+            limits: Arc::new(self.limits),
+            observers: Observers::new(self.observers),
+        };
+        bound.bind()?;
+        Ok(bound)
     }
 }
 

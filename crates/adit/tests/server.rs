@@ -326,21 +326,21 @@ fn a_panic_ends_one_conversation_and_is_reported() {
         .unwrap();
     let (mut first, mut second) = (client(server.addr(0)), client(server.addr(0)));
     assert_eq!(ask(&mut first, "x\n", 1), ["1"]);
-    for boom in ["boom\n", "later boom\n"] {
+    for (boom, before) in [("x\nboom\n", "2\n"), ("later boom\n", "")] {
         first.write_all(boom.as_bytes()).unwrap();
         seen.wait_for("error panic");
-        assert_eq!(read_to_end(&mut first), b"");
+        assert_eq!(read_to_end(&mut first), before.as_bytes(), "what was answered before arrives");
         first.shutdown(Shutdown::Both).unwrap();
         assert_eq!(seen.next_close(), word(Code::Panic));
         first = client(server.addr(0));
     }
-    assert_eq!(ask(&mut second, "x\n", 1), ["4"]);
+    assert_eq!(ask(&mut second, "x\n", 1), ["5"]);
     let udp = udp_client(server.addr(1).socket_addr().unwrap());
     for boom in [&b"boom"[..], b"later boom"] {
         udp.send(boom).unwrap();
         assert_eq!(seen.next_close(), word(Code::Panic));
     }
-    assert_eq!(ask_udp(&udp, b"x"), b"7");
+    assert_eq!(ask_udp(&udp, b"x"), b"8");
 }
 
 /// Reliability: what was answered arrives although the peer sent more than was read.

@@ -1,9 +1,10 @@
 //! From bytes to the handler: frames, overlong messages, the end of the peer's direction.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Context as TaskContext;
 use std::time::Instant;
 
-use super::{Conversation, Input};
+use super::{Conversation, Input, panic_text};
 use crate::codec::{CutShort, Frame, Skip};
 use crate::event::{Action, Direction, What};
 use crate::handler::{Answer, Handler, Out};
@@ -128,15 +129,16 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
     ) -> Answer {
         let mut behind = Vec::new();
         let buffer = if self.answers.is_empty() { output } else { &mut behind };
-        let answer = act(
-            &mut self.handler,
-            &mut Out {
+        // Caught here and not further out, so that what was answered before is still sent.
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            let mut out = Out {
                 codec: &mut self.codec,
                 buffer,
                 desk: self.peer.desk(),
                 limits: &self.context.out,
-            },
-        );
+            };
+            act(&mut self.handler, &mut out)
+        }));
         if !behind.is_empty() {
             self.answers.push_framed(behind);
         }
@@ -145,7 +147,10 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         {
             self.fail(code, &text, "answer");
         }
-        answer
+        answer.unwrap_or_else(|panic| {
+            self.fail(Code::Panic, &panic_text(&*panic), "handler");
+            Answer::Done
+        })
     }
 
     fn take(&mut self, answer: Answer, output: &mut Vec<u8>, cx: &mut TaskContext<'_>) {

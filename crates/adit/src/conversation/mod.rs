@@ -158,7 +158,8 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         }
     }
 
-    /// The conversation up to its last byte, without the close. Panics of the handler end here.
+    /// The conversation up to its last byte, without the close. A panic outside of the handler, in a
+    /// codec or in adit itself, ends here too: no peer can end the thread.
     async fn talk_to_the_end(&mut self) -> Code {
         let mut timer = pin!(sleep_until(self.clock.began));
         let mut greeted = false;
@@ -328,7 +329,16 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
 
     /// Asynchronous answers whose turn it is.
     fn take_answers(&mut self, cx: &mut TaskContext<'_>) {
-        self.answers.poll(cx);
+        if self.answers.is_empty() {
+            return;
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| self.answers.poll(cx)));
+        if let Err(panic) = polled {
+            // What was ready in front of it is lost with it: which answer panicked is not known.
+            self.answers = Answers::default();
+            self.fail(Code::Panic, &panic_text(&*panic), "handler");
+            return;
+        }
         while let Some(due) = self.answers.next() {
             match due {
                 Due::Framed(bytes) => self.unsent.extend_from_slice(&bytes),
