@@ -93,7 +93,7 @@ impl Splitter {
                 Some(codec) => Box::new(codec),
                 None => Box::new(Whole::new()),
             },
-            Frame::Len32 => Box::new(Length32::default()),
+            Frame::Len32 => Box::new(Length32),
             Frame::Fixed(length) | Frame::Chunk(length) => match Fixed::new(*length) {
                 Some(codec) => Box::new(codec),
                 None => Box::new(Whole::new()),

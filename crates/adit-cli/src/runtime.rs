@@ -1,6 +1,6 @@
 //! The runtime of a command, and the signals that end it.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use adit::{Blame, Code, Error, Result};
 
@@ -18,28 +18,60 @@ pub(crate) fn block_on<T>(command: impl Future<Output = T>) -> Result<T> {
     Ok(result)
 }
 
-/// Waits for SIGINT, SIGTERM or SIGHUP; gives its number.
-pub(crate) async fn end_signal() -> i32 {
-    tokio::select! {
-        number = caught(SignalKind::interrupt(), SIGINT) => number,
-        number = caught(SignalKind::terminate(), SIGTERM) => number,
-        number = caught(SignalKind::hangup(), SIGHUP) => number,
-    }
+/// The signals a command listens to. Caught from the moment this is made, one after the other: none
+/// that comes while another is dealt with is lost.
+pub(crate) struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
+    report: Option<Signal>,
 }
 
-/// Waits for one signal, again and again.
-async fn caught(kind: SignalKind, number: i32) -> i32 {
-    match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-            number
+impl Signals {
+    /// The signals that end a command.
+    pub(crate) fn ends() -> Self {
+        // One that cannot be caught keeps its default effect, which ends the process too.
+        let caught = |kind| signal(kind).ok();
+        let hangup = !adit::system::process::is_ignored(SIGHUP);
+        Self {
+            interrupt: caught(SignalKind::interrupt()),
+            terminate: caught(SignalKind::terminate()),
+            hangup: hangup.then(|| caught(SignalKind::hangup())).flatten(),
+            report: None,
         }
-        // Not caught, it keeps its default effect, which ends the process too.
-        Err(_) => std::future::pending().await,
+    }
+
+    /// Those, and SIGUSR1.
+    pub(crate) fn ends_and_report() -> Self {
+        Self { report: signal(SignalKind::user_defined1()).ok(), ..Self::ends() }
+    }
+
+    /// Waits for the next signal; gives its number, or none for SIGUSR1.
+    pub(crate) async fn next(&mut self) -> Option<i32> {
+        tokio::select! {
+            () = come(&mut self.interrupt) => Some(SIGINT),
+            () = come(&mut self.terminate) => Some(SIGTERM),
+            () = come(&mut self.hangup) => Some(SIGHUP),
+            () = come(&mut self.report) => None,
+        }
+    }
+
+    /// Waits for a signal that ends the command; gives its number.
+    pub(crate) async fn end(&mut self) -> i32 {
+        loop {
+            if let Some(number) = self.next().await {
+                return number;
+            }
+        }
     }
 }
 
-/// Waits for SIGUSR1.
-pub(crate) async fn report_signal() {
-    caught(SignalKind::user_defined1(), 0).await;
+async fn come(signal: &mut Option<Signal>) {
+    let came = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if came.is_none() {
+        std::future::pending::<()>().await;
+    }
 }

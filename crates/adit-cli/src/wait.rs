@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::args::{Connect, Until, Wait};
 use crate::exit::Exit;
+use crate::resolve;
+use crate::runtime::{self, Signals};
 use crate::say::Voice;
-use crate::{resolve, runtime};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -22,9 +23,10 @@ pub(crate) fn run(args: &Wait) -> Exit {
     let waited = resolve::all(&args.words, &args.net, Role::Connect).and_then(|addresses| {
         let dial = resolve::dial(&args.net, &args.client);
         runtime::block_on(async {
+            let mut signals = Signals::ends();
             tokio::select! {
                 ended = wait(args, &addresses, &dial) => ended,
-                signal = runtime::end_signal() => Ok(Exit::signal(signal)),
+                signal = signals.end() => Ok(Exit::signal(signal)),
             }
         })?
     });

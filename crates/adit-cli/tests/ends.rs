@@ -1,12 +1,11 @@
 //! How a `connect` ends: what arrived is printed, what was sent is confirmed, and the exit status says
 //! which of the two is not so.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -16,24 +15,11 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use common::{
-    Heard, Program, Scratch, adit, bounded, host, keyboard, no_port, noise, run, serve, tcp_host,
-    timed,
+    Heard, Program, Scratch, adit, bounded, host, keyboard, no_port, noise, read_to_end, reset,
+    run, serve, tcp_host, timed,
 };
 
 const MIB: usize = 1 << 20;
-
-/// Everything up to the end of the stream.
-fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
-/// Ends a connection by a reset.
-fn reset(stream: TcpStream) {
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
-}
 
 // The end of our input.
 

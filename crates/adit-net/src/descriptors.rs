@@ -1,5 +1,6 @@
 //! File descriptors: how many there may be, and handing a line of text to one of them.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::RawFd;
 
@@ -47,13 +48,27 @@ pub fn raise_limit() -> io::Result<DescriptorLimit> {
     Ok(before)
 }
 
-/// Writes `text` to an inherited descriptor and closes it: the word that a program is ready.
-///
-/// # Errors
-/// The descriptor is one of the standard three, is not open, or cannot be written.
-pub fn tell_and_close(descriptor: RawFd, text: &[u8]) -> io::Result<()> {
-    let mut file = crate::sys::take_descriptor(descriptor)?;
-    file.write_all(text)
+/// A descriptor that this process inherited, and where it says that it is ready.
+#[derive(Debug)]
+pub struct Inherited(File);
+
+impl Inherited {
+    /// Takes the descriptor over. To be done first of all: a number that nothing was inherited under is
+    /// given to the next file or socket this process opens, and would be taken for it.
+    ///
+    /// # Errors
+    /// The descriptor is one of the standard three, or is not open.
+    pub fn take(descriptor: RawFd) -> io::Result<Self> {
+        crate::sys::take_descriptor(descriptor).map(Self)
+    }
+
+    /// Writes `text` and closes the descriptor: whoever waits at the other end goes on.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn tell_and_close(mut self, text: &[u8]) -> io::Result<()> {
+        self.0.write_all(text)
+    }
 }
 
 /// Keeps a descriptor that was inherited open from reaching the children of this process.
@@ -66,7 +81,7 @@ pub fn check_inherited(descriptor: RawFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_inherited, in_use, limit, raise_limit, tell_and_close};
+    use super::{Inherited, check_inherited, in_use, limit, raise_limit};
     use std::io::Read as _;
     use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
@@ -80,14 +95,15 @@ mod tests {
     #[test]
     fn the_standard_three_and_closed_descriptors_are_refused() {
         for descriptor in [-1, 0, 1, 2, 1_000_000] {
-            assert!(tell_and_close(descriptor, b"ready\n").is_err(), "descriptor {descriptor}");
+            assert!(Inherited::take(descriptor).is_err(), "descriptor {descriptor}");
         }
     }
 
     #[test]
     fn the_word_arrives_and_the_descriptor_is_closed_behind_it() {
         let (mut reader, writer) = std::io::pipe().unwrap();
-        tell_and_close(writer.into_raw_fd(), b"ready\n").unwrap();
+        let inherited = Inherited::take(writer.into_raw_fd()).unwrap();
+        inherited.tell_and_close(b"ready\n").unwrap();
         let mut text = String::new();
         // The end comes only if the writing side is closed.
         reader.read_to_string(&mut text).unwrap();

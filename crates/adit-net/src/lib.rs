@@ -17,4 +17,4 @@ mod sys;
 pub mod unix;
 mod unix_file;
 
-pub use sys::random_u64;
+pub use sys::{jitter_u64, random_u64};

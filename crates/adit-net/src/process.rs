@@ -1,5 +1,6 @@
 //! Ending processes by signals.
 
+use std::fs;
 use std::io;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -19,6 +20,21 @@ pub fn end_by_signal(number: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Was this process started with a signal ignored, as nohup(1) does with SIGHUP? Whoever did it wants
+/// it to stay so.
+///
+/// Read from /proc (proc(5), `SigIgn`); where there is none, no.
+pub fn is_ignored(number: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignored(&status).is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+}
+
+/// The set of ignored signals: signal n is bit n - 1.
+fn ignored(status: &str) -> Option<u64> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
 /// Asks a process to end (SIGTERM).
 ///
 /// # Errors
@@ -26,4 +42,18 @@ pub fn end_by_signal(number: i32) -> io::Result<()> {
 pub fn terminate(pid: u32) -> io::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     Ok(kill_process(pid, Signal::TERM)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ignored, is_ignored};
+
+    #[test]
+    fn the_set_of_ignored_signals_is_read() {
+        let status = "Name:\tadit\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert_eq!(ignored(status), Some(0x1001));
+        assert_eq!(ignored("Name:\tadit\n"), None);
+        // Rust programs start with SIGPIPE ignored.
+        assert!(is_ignored(13) && !is_ignored(11));
+    }
 }

@@ -129,17 +129,40 @@ impl fmt::Display for Error {
     }
 }
 
+/// For people, since `main` prints it: the sentence, the next step, and the causes beneath. `{:#?}`
+/// shows the fields.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("code", &self.0.code)
-            .field("blame", &self.0.blame)
-            .field("what", &self.0.what)
-            .field("peer", &self.0.peer)
-            .field("limit", &self.0.limit)
-            .field("maybe_executed", &self.0.maybe_executed)
-            .field("source", &self.0.source)
-            .finish_non_exhaustive()
+        if f.alternate() {
+            return f
+                .debug_struct("Error")
+                .field("code", &self.0.code)
+                .field("blame", &self.0.blame)
+                .field("what", &self.0.what)
+                .field("peer", &self.0.peer)
+                .field("limit", &self.0.limit)
+                .field("hint", &self.0.hint)
+                .field("maybe_executed", &self.0.maybe_executed)
+                .field("source", &self.0.source)
+                .finish();
+        }
+        fmt::Display::fmt(self, f)?;
+        if let Some(hint) = &self.0.hint {
+            write!(f, "; {hint}")?;
+        }
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            write!(f, "\n  caused by: {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// An error of standard input, of a file, or of anything else that is no conversation.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::new(code_of(&error), Blame::Local, error.to_string())
     }
 }
 
@@ -169,14 +192,28 @@ pub fn code_of(error: &io::Error) -> Code {
         Kind::OutOfMemory => Code::NoMemory,
         Kind::InvalidInput | Kind::InvalidFilename => Code::Usage,
         Kind::InvalidData => Code::BadFrame,
+        // The standard library has no name for it yet.
+        _ if error.raw_os_error() == Some(EMSGSIZE) => Code::TooBig,
         _ => Code::Internal,
     }
 }
 
+/// "Message too long": a datagram longer than the transport takes (errno(3); asm-generic/errno.h).
+const EMSGSIZE: i32 = 90;
+
 #[cfg(test)]
 mod tests {
-    use super::{Blame, Code, Error};
+    use super::{Blame, Code, Error, code_of};
     use std::error::Error as _;
+    use std::io;
+
+    #[test]
+    fn what_the_system_says_has_its_word() {
+        let of = |number| code_of(&io::Error::from_raw_os_error(number));
+        // ECONNREFUSED, ECONNRESET, ETIMEDOUT, EMSGSIZE and one that says nothing about a peer.
+        let words = [Code::Refused, Code::Reset, Code::DeadPeer, Code::TooBig, Code::Internal];
+        assert_eq!([111, 104, 110, 90, 77].map(of), words);
+    }
 
     #[test]
     fn display_prints_its_own_level_and_the_source_has_the_rest() {
@@ -186,6 +223,19 @@ mod tests {
         assert_eq!(error.to_string(), "connection to h:1 reset by the peer (code=reset)");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("os says no"));
         assert_eq!(error.hint(), Some("try again"));
+    }
+
+    #[test]
+    fn what_main_prints_is_for_people() {
+        let error = Error::new(Code::InUse, Blame::Local, "cannot listen on tcp 127.0.0.1:80")
+            .with_hint("any free port: use port 0")
+            .with_source("os says no");
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot listen on tcp 127.0.0.1:80 (code=in-use); any free port: use port 0\n  \
+             caused by: os says no"
+        );
+        assert!(format!("{error:#?}").contains("blame: Local"));
     }
 
     #[test]

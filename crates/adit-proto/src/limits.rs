@@ -63,7 +63,8 @@ pub struct Limits {
     /// Asynchronous answers at work per conversation before reading stops; 32, up to where polling
     /// them all is fastest.
     pub in_flight: usize,
-    /// Messages from outside (a room, a sender) that wait for one conversation; 64.
+    /// Messages from outside (a room, a sender) that wait for one conversation; 64. Of a room more
+    /// while they are small: up to `unsent_bytes`.
     pub inbox: usize,
     /// Time for the first byte of the first message; off, idle watches.
     pub first_message: Limit<Duration>,

@@ -48,10 +48,11 @@ pub(crate) async fn accept(
         let mut ready = tokio::select! {
             biased;
             _ = orders.changed() => continue,
+            () = door.worker.shared.shut() => return Ok(()),
             ready = listener.readable() => ready?,
         };
         for _ in 0..BURST {
-            let permit = door.permit().await;
+            let Some(permit) = door.permit().await else { return Ok(()) };
             match ready.accept().transpose() {
                 Some(accepted) => door.take(accepted, permit).await?,
                 None => break,
@@ -60,7 +61,7 @@ pub(crate) async fn accept(
         tokio::task::yield_now().await;
     }
     loop {
-        let permit = door.permit().await;
+        let Some(permit) = door.permit().await else { return Ok(()) };
         match listener.accept().transpose() {
             Some(accepted) => door.take(accepted, permit).await?,
             None => return Ok(()),
@@ -95,6 +96,7 @@ impl Door {
         let error = match accepted {
             Ok(accepted) => {
                 self.pause.set(PAUSE);
+                self.worker.shared.let_in();
                 self.place(accepted, permit);
                 return Ok(());
             }
@@ -114,24 +116,20 @@ impl Door {
         Ok(())
     }
 
-    /// A permit for one more connection; waits at the limit.
-    async fn permit(&self) -> OwnedSemaphorePermit {
+    /// A permit for one more connection; waits at the limit. None if nobody is let in any more.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         let permits = &self.worker.shared.permits;
         if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
             self.told.full.set(false);
-            return permit;
+            return Some(permit);
         }
-        if !self.told.full.replace(true) {
+        if !permits.is_closed() && !self.told.full.replace(true) {
             let value = self.worker.shared.permits_max as u64;
             let name = "conversations";
             let what = || What::Limit { name, value, action: Action::Wait, count: 1 };
             self.worker.context.observers.emit(what);
         }
-        match Arc::clone(permits).acquire_owned().await {
-            Ok(permit) => permit,
-            // The semaphore is never closed while a thread of the server lives.
-            Err(_) => std::future::pending().await,
-        }
+        Arc::clone(permits).acquire_owned().await.ok()
     }
 
     /// Gives the connection to this thread, or to the least busy one if this is clearly busier.

@@ -81,9 +81,9 @@ pub mod system {
     pub use adit_net::descriptors;
     pub use adit_net::owner;
     pub use adit_net::process;
-    pub use adit_net::random_u64;
     pub use adit_net::stdio;
     pub use adit_net::stream::unread;
+    pub use adit_net::{jitter_u64, random_u64};
 }
 
 /// Making foreign bytes safe for a terminal or a line of text.
@@ -91,10 +91,11 @@ pub use adit_proto::escape;
 
 /// What most programs need: `use adit::prelude::*;`.
 pub mod prelude {
-    pub use crate::codec::{Delimited, Fixed, Length32, Lines, Raw, Whole};
+    pub use crate::codec::{Delimited, Fixed, Frame, Length32, Lines, Raw, Whole};
     pub use crate::{
-        Answer, BlockingClient, Bytes, Client, Closed, Conn, Handler, Limit, Limits, Out, Peer,
-        Refuse, Room, Seat, Server, blocking, each, fast, per_thread, stream, task,
+        Answer, BlockingClient, BoxError, Bytes, Client, ClientOptions, Closed, Code, Codec, Conn,
+        Dial, Event, Handler, Limit, Limits, Observer, Out, Peer, Refuse, Room, Seat, Server,
+        Service, What, blocking, each, fast, per_thread, stream, task,
     };
 }
 

@@ -42,6 +42,24 @@ impl ToAddress for String {
     }
 }
 
+/// Where a server really listens can be connected to: `client.connect(running.addr(0))`.
+impl ToAddress for Endpoint {
+    fn to_address(&self) -> Result<Address> {
+        let place = match self.place() {
+            endpoint::Place::Ip(address) => Place::Ip(*address),
+            endpoint::Place::Path(path) => Place::Path(text_of(path, self)?),
+            endpoint::Place::Abstract(name) => Place::Abstract(text_of(name, self)?),
+            _ => return Err(usage(&format!("{self} is no address"))),
+        };
+        Ok(Address::new(self.transport(), place))
+    }
+}
+
+fn text_of(name: &[u8], endpoint: &Endpoint) -> Result<String> {
+    let text = std::str::from_utf8(name);
+    text.map(str::to_owned).map_err(|_no_text| usage(&format!("the name of {endpoint} is no text")))
+}
+
 impl<A: ToAddress + ?Sized> ToAddress for &A {
     fn to_address(&self) -> Result<Address> {
         (**self).to_address()

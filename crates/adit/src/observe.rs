@@ -39,6 +39,15 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
+/// A function as an observer.
+pub(crate) struct Told<F>(pub(crate) F);
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for Told<F> {
+    fn event(&self, event: &Event<'_>) {
+        (self.0)(event);
+    }
+}
+
 /// The observers of one server, and the start of its clock.
 #[derive(Clone)]
 pub(crate) struct Observers {

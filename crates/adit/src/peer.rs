@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::endpoint::Transport;
-use crate::{Code, Endpoint};
+use crate::{Code, Endpoint, Limits};
 
 /// Who is at the other end. Cheap to clone; belongs to the conversation's thread.
 #[derive(Clone)]
@@ -153,13 +153,32 @@ impl Sender {
 /// What the rest of a thread may touch of a conversation: its inbox, its waker, the order to end.
 pub(crate) struct Desk {
     waker: RefCell<Waker>,
-    inbox: RefCell<VecDeque<Bytes>>,
+    inbox: RefCell<Inbox>,
     inbox_max: usize,
+    inbox_bytes_max: usize,
     dropped: Cell<u64>,
     ending: Cell<bool>,
     failure: RefCell<Option<(Code, String)>>,
     outside: RefCell<Option<Outside>>,
 }
+
+/// Messages of rooms that wait for their turn.
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Inbox {
+    fn pop(&mut self) -> Option<Bytes> {
+        let msg = self.messages.pop_front()?;
+        self.bytes -= msg.len() + MESSAGE_BYTES;
+        Some(msg)
+    }
+}
+
+/// What a waiting message costs beside its text.
+const MESSAGE_BYTES: usize = 64;
 
 /// The channel behind [`Sender`]; made when the first one is asked for.
 struct Outside {
@@ -169,11 +188,12 @@ struct Outside {
 }
 
 impl Desk {
-    pub(crate) fn new(inbox_max: usize) -> Rc<Self> {
+    pub(crate) fn new(limits: &Limits) -> Rc<Self> {
         Rc::new(Self {
             waker: RefCell::new(Waker::noop().clone()),
             inbox: RefCell::default(),
-            inbox_max: inbox_max.max(1),
+            inbox_max: limits.inbox.max(1),
+            inbox_bytes_max: limits.unsent_bytes,
             dropped: Cell::new(0),
             ending: Cell::new(false),
             failure: RefCell::default(),
@@ -190,23 +210,25 @@ impl Desk {
         self.waker.borrow().wake_by_ref();
     }
 
-    /// Puts a message of a room into the inbox; the oldest makes room and is counted.
-    pub(crate) fn deliver(&self, msg: Bytes) -> bool {
+    /// Puts a message of a room into the inbox; the oldest make room. Gives how many of them.
+    pub(crate) fn deliver(&self, msg: Bytes) -> u64 {
         let mut inbox = self.inbox.borrow_mut();
-        let full = inbox.len() >= self.inbox_max;
-        if full {
-            inbox.pop_front();
-            self.dropped.set(self.dropped.get() + 1);
+        inbox.bytes += msg.len() + MESSAGE_BYTES;
+        inbox.messages.push_back(msg);
+        let mut dropped = 0;
+        while inbox.messages.len() > self.inbox_max && inbox.bytes > self.inbox_bytes_max {
+            drop(inbox.pop());
+            dropped += 1;
         }
-        inbox.push_back(msg);
         drop(inbox);
+        self.dropped.set(self.dropped.get() + dropped);
         self.wake();
-        !full
+        dropped
     }
 
     /// The next message from outside: of a room first, then of a sender.
     pub(crate) fn poll_mail(&self, cx: &mut Context<'_>) -> Option<Bytes> {
-        if let Some(msg) = self.inbox.borrow_mut().pop_front() {
+        if let Some(msg) = self.inbox.borrow_mut().pop() {
             return Some(msg);
         }
         let mut outside = self.outside.borrow_mut();

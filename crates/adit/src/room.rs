@@ -1,6 +1,6 @@
 //! Room: one message to many conversations. Clients never meet directly, they meet in the server.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +14,9 @@ use crate::worker::{Mail, Mailbox};
 
 /// Publishes messages to every conversation that has joined. Cheap to clone, usable from any thread.
 ///
-/// Each member has an inbox of `limits.inbox` messages. A member that reads too slowly loses the
-/// oldest of them, which is counted; nobody else notices. Members on other threads are reached by one
+/// Each member has an inbox of `limits.inbox` messages, and of more while they are small: up to
+/// `limits.unsent_bytes`. A member that reads too slowly loses the oldest of them, which is counted;
+/// nobody else notices. Members on other threads are reached by one
 /// bounded mail per thread. Order is kept per publisher.
 ///
 /// ```
@@ -70,6 +71,26 @@ thread_local! {
     static LOCAL: RefCell<Local> = RefCell::default();
 }
 
+thread_local! {
+    /// Messages published on this thread in the turn of the conversation that it serves now.
+    static PUBLISHED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Messages a conversation may publish in one turn. Then those who hear them come first, else a burst,
+/// as a page that is pasted, would overrun the inbox of the quickest reader. So few that what one read
+/// holds of them stays below `unsent_bytes`.
+const PUBLISHED_IN_A_TURN: usize = 256;
+
+/// The turn of a conversation begins.
+pub(crate) fn begin_turn() {
+    PUBLISHED.set(0);
+}
+
+/// Is it the turn of those who hear what was published?
+pub(crate) fn has_published_enough() -> bool {
+    PUBLISHED.get() >= PUBLISHED_IN_A_TURN
+}
+
 /// Makes this thread reachable for rooms.
 pub(crate) fn attend(mailbox: Mailbox) {
     LOCAL.with_borrow_mut(|local| local.mailbox = Some(mailbox));
@@ -120,6 +141,7 @@ impl Room {
     }
 
     fn publish_except(&self, msg: Bytes, except: Option<&Rc<Desk>>) {
+        PUBLISHED.set(PUBLISHED.get() + 1);
         let letter = Letter { room: self.clone(), msg };
         letter.deliver_except(except);
         LOCAL.with_borrow_mut(|local| {
@@ -169,8 +191,9 @@ impl Letter {
             if except.is_some_and(|except| Rc::ptr_eq(except, &desk)) {
                 continue;
             }
-            if !desk.deliver(self.msg.clone()) {
-                self.room.0.dropped.fetch_add(1, Ordering::Relaxed);
+            let dropped = desk.deliver(self.msg.clone());
+            if dropped > 0 {
+                self.room.0.dropped.fetch_add(dropped, Ordering::Relaxed);
             }
         }
     }

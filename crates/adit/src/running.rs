@@ -72,6 +72,7 @@ pub(crate) struct Bound<K: Kind> {
     pub(crate) listeners: Vec<Box<dyn Listening<K::Thread>>>,
     pub(crate) endpoints: Vec<Vec<Endpoint>>,
     pub(crate) threads: usize,
+    pub(crate) once: bool,
     pub(crate) limits: Arc<Limits>,
     pub(crate) observers: Observers,
 }
@@ -91,10 +92,10 @@ impl<K: Kind> Bound<K> {
 
     /// Starts the threads.
     pub(crate) fn start(self) -> Result<Running> {
-        let Self { kind, mut listeners, endpoints, threads, limits, observers } = self;
+        let Self { kind, mut listeners, endpoints, threads, once, limits, observers } = self;
         let (mailboxes, letters): (Vec<_>, Vec<_>) =
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
-        let shared = Arc::new(Shared::new(mailboxes, &limits));
+        let shared = Arc::new(Shared::new(mailboxes, &limits, once));
         let mut running = Running {
             endpoints,
             shared,

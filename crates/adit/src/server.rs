@@ -8,7 +8,7 @@ use crate::listening::{Conversations, Datagrams, Kind, Listening, Messages, Stre
 use crate::observe::{Observer, Observers};
 use crate::running::{Bound, Running, Signals};
 use crate::stream::Stream;
-use crate::{BoxError, Codec, Conn, Limits, Result};
+use crate::{BoxError, Codec, Conn, Event, Limits, Result};
 
 /// A server in the making: what it serves, where it listens, what it may spend.
 ///
@@ -30,6 +30,7 @@ pub struct Server<K: Kind> {
     kind: K,
     listeners: Vec<Result<Box<dyn Listening<K::Thread>>>>,
     threads: usize,
+    once: bool,
     limits: Limits,
     observers: Vec<Box<dyn Observer>>,
 }
@@ -45,6 +46,9 @@ impl<V: Service> Server<Messages<V>> {
     ///
     /// Errors of the address are reported by [`start`](Self::start).
     #[must_use]
+    #[doc(alias = "welcomeSocket")]
+    #[doc(alias = "bind")]
+    #[doc(alias = "accept")]
     pub fn listen<C: Codec + Clone + Send>(mut self, address: impl ToAddress, codec: C) -> Self {
         self.push(Doors::streams(&address), codec);
         self
@@ -116,7 +120,7 @@ impl<K: Kind> Server<K> {
     fn of(kind: K) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (listeners, observers) = (Vec::new(), Vec::new());
-        Self { kind, listeners, threads, limits: Limits::default(), observers }
+        Self { kind, listeners, threads, once: false, limits: Limits::default(), observers }
     }
 
     /// Serves on so many I/O threads, at least 1; the default is one per core.
@@ -126,11 +130,35 @@ impl<K: Kind> Server<K> {
         self
     }
 
+    /// Takes one connection and closes the doors behind it: whoever comes next is refused. Datagram
+    /// sockets go on.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
     /// Replaces the limits.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Calls a function for everything that happens; as [`observe`](Self::observe).
+    ///
+    /// ```
+    /// use adit::prelude::*;
+    /// let echo = fast(|msg, out| out.send(msg));
+    /// let server = Server::new(echo).on_event(|event| {
+    ///     if let What::Listen { addr, .. } = event.what {
+    ///         println!("listening on {addr}");
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_event(self, tell: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observe(crate::observe::Told(tell))
     }
 
     /// Adds an observer.
@@ -174,6 +202,7 @@ impl<K: Kind> Server<K> {
             listeners,
             endpoints: Vec::new(),
             threads: self.threads,
+            once: self.once,
             limits: Arc::new(self.limits),
             observers: Observers::new(self.observers),
         };

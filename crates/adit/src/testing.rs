@@ -82,7 +82,7 @@ pub fn memory_with<V: Service, C: Codec + Clone>(
     limits: Limits,
 ) -> Memory<C> {
     let (client, server) = tokio::io::duplex(PIPE_BYTES);
-    let desk = Desk::new(limits.inbox);
+    let desk = Desk::new(&limits);
     let here = || Endpoint::named(Transport::Memory, Place::Unnamed);
     let peer = Peer::new(here(), Some(here()), 1, desk);
     let context = Context::new(limits, Observers::new(Vec::new()), Arc::new(Totals::default()));

@@ -24,6 +24,10 @@ pub(crate) struct Shared {
     /// One permit per connection; taken before accept.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) permits_max: usize,
+    /// The doors close behind the first connection.
+    once: bool,
+    /// Pulses when they do.
+    shut: Notify,
     pub(crate) numbers: AtomicU64,
     /// Conversations that are over.
     pub(crate) over: AtomicU64,
@@ -39,8 +43,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(mailboxes: Vec<Mailbox>, limits: &Limits) -> Self {
+    pub(crate) fn new(mailboxes: Vec<Mailbox>, limits: &Limits, once: bool) -> Self {
         let permits_max = match limits.conversations {
+            _ if once => 1,
             Limit::At(conversations) => conversations.min(descriptors_for_conversations()).max(1),
             Limit::Off => Semaphore::MAX_PERMITS,
         };
@@ -49,6 +54,8 @@ impl Shared {
             mailboxes: mailboxes.into(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
             permits_max,
+            once,
+            shut: Notify::new(),
             numbers: AtomicU64::new(0),
             over: AtomicU64::new(0),
             unclosed: AtomicUsize::new(0),
@@ -56,6 +63,24 @@ impl Shared {
             idle: Notify::new(),
             descriptors: Notify::new(),
             breakdown: watch::channel(None).0,
+        }
+    }
+
+    /// A connection was taken. With `once` it is the last one: its permit was the only one, so nobody
+    /// else has come in meanwhile.
+    pub(crate) fn let_in(&self) {
+        if self.once {
+            self.permits.close();
+            self.shut.notify_waiters();
+        }
+    }
+
+    /// Waits until nobody is let in any more; for ever without `once`.
+    pub(crate) async fn shut(&self) {
+        // Made before the look, so that a pulse in between is not missed.
+        let shut = self.shut.notified();
+        if !self.permits.is_closed() {
+            shut.await;
         }
     }
 
@@ -206,7 +231,7 @@ impl Worker {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Alive {
         let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
-        let desk = Desk::new(self.context.limits.inbox);
+        let desk = Desk::new(&self.context.limits);
         // Accepted or handed over after the order: nobody would tell it any more.
         if *self.order.borrow() == Order::Drain {
             desk.end();

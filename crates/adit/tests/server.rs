@@ -23,7 +23,7 @@ fn one_handler_serves_tcp_udp_unix_and_two_codecs() {
     let dgram = format!("unix-dgram:@adit-dgram-{}", std::process::id());
     let server = Server::new(upper())
         .listen("tcp://127.0.0.1:0", Lines::new())
-        .listen("tcp://127.0.0.1:0", Length32::default())
+        .listen("tcp://127.0.0.1:0", Length32)
         .listen_datagrams("udp://127.0.0.1:0")
         .listen(&name, Lines::new())
         .listen_datagrams(&dgram)
@@ -184,7 +184,7 @@ async fn every_split_of_the_input_gives_the_same_answers() {
     let answer = adit::testing::every_split(each(|_| Mixed::default()), Lines::new(), input).await;
     assert_eq!(answer.unwrap(), b"a\nafter 2\nb\n\nafter 0\nlast\n");
     let input = b"\0\0\0\x01a\0\0\0\x07later 3\0\0\0\0";
-    let answer = adit::testing::every_split(each(|_| Mixed::default()), Length32::default(), input);
+    let answer = adit::testing::every_split(each(|_| Mixed::default()), Length32, input);
     assert_eq!(answer.await.unwrap(), b"\0\0\0\x01a\0\0\0\x07after 3\0\0\0\0");
     let whole = fast(|msg, out| out.send(msg.len().to_string()));
     let answer = adit::testing::every_split(whole, Whole::new(), b"all of it").await;
@@ -204,11 +204,11 @@ async fn a_failed_answer_ends_the_conversation_after_the_earlier_ones() {
 
 #[tokio::test]
 async fn a_message_cut_short_is_named_and_a_foreign_one_refused() {
-    let mut peer = adit::testing::memory(upper(), Length32::default());
+    let mut peer = adit::testing::memory(upper(), Length32);
     peer.send_raw(b"\0\0\0\x09short").await.unwrap();
     assert_eq!(peer.finish().await.code, Code::Truncated);
     let limits = Limits { message_bytes: 100, ..Limits::default() };
-    let mut peer = adit::testing::memory_with(upper(), Length32::default(), limits.clone());
+    let mut peer = adit::testing::memory_with(upper(), Length32, limits.clone());
     peer.send_raw(b"GET / HTTP/1.1\r\n").await.unwrap();
     assert_eq!(peer.closed().await.code, Code::TooBig);
     let mut peer = adit::testing::memory_with(upper(), Lines::new(), limits);
@@ -230,7 +230,7 @@ async fn a_message_that_is_too_long_can_be_skipped_or_answered() {
         got.push(peer.recv().await.unwrap());
     }
     assert_eq!(got, ["ONE", "TWO", "THREE"]);
-    let mut peer = adit::testing::memory_with(upper(), Length32::default(), skip);
+    let mut peer = adit::testing::memory_with(upper(), Length32, skip);
     peer.send_raw([&b"\0\0\0\x0c"[..], &[b'z'; 12], b"\0\0\0\x02ok"].concat()).await.unwrap();
     assert_eq!(peer.recv().await.unwrap(), "OK");
 
@@ -411,6 +411,31 @@ fn a_drain_takes_what_is_queued_finishes_what_is_owed_and_cuts_the_rest() {
     assert_eq!((report.finished, report.cut), (5, 1));
     for stream in &mut clients[1..] {
         assert_eq!(read_to_end(stream), b"abc\n");
+    }
+}
+
+#[test]
+fn once_takes_one_connection_and_closes_the_doors_behind_it() {
+    for _ in 0..20 {
+        let server = Server::new(fast(|msg, out| out.send(msg)))
+            .once()
+            .threads(3)
+            .listen("tcp://127.0.0.1:0", Lines::new())
+            .listen("tcp://127.0.0.1:0", Lines::new())
+            .start()
+            .unwrap();
+        let mut first = client(server.addr(0));
+        assert_eq!(ask(&mut first, "first\n", 1), ["first"]);
+        // Refused, or reset because it was in the queue when the door closed.
+        for place in [server.addr(0), server.addr(1)] {
+            let Ok(mut second) = TcpStream::connect(place.socket_addr().unwrap()) else { continue };
+            drop(second.write_all(b"second\n"));
+            let mut answer = Vec::new();
+            drop(second.read_to_end(&mut answer));
+            assert_eq!(answer, b"");
+        }
+        assert_eq!(ask(&mut first, "again\n", 1), ["again"]);
+        assert_eq!(server.stats().conversations, 1);
     }
 }
 

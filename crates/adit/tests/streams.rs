@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -150,6 +150,31 @@ fn a_room_reaches_every_other_member_once_across_threads() {
     room.publish("from outside");
     for stream in &mut clients {
         assert_eq!(read_lines(stream, 1), ["from outside"], "the sender did not hear itself");
+    }
+}
+
+#[test]
+fn a_burst_of_messages_reaches_every_member_that_reads() {
+    for line in ["x\n", "a line of common length, as it is in a page that is pasted\n"] {
+        let room = Room::new();
+        let inside = room.clone();
+        let server = Server::new(each(move |_| Chat { room: inside.clone(), seat: None }))
+            .threads(2)
+            .listen("tcp://127.0.0.1:0", Lines::new())
+            .start()
+            .unwrap();
+        let mut clients: Vec<_> = (0..10).map(|_| client(server.addr(0))).collect();
+        for stream in &mut clients {
+            assert_eq!(read_lines(stream, 1), ["welcome"]);
+        }
+        let burst = line.repeat(3_000);
+        clients[0].write_all(burst.as_bytes()).unwrap();
+        for stream in &mut clients[1..] {
+            let mut heard = vec![0; burst.len()];
+            stream.read_exact(&mut heard).unwrap();
+            assert!(heard == burst.as_bytes(), "other bytes came");
+        }
+        assert_eq!(room.dropped(), 0);
     }
 }
 

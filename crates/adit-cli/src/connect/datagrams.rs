@@ -185,16 +185,16 @@ impl Talk<'_> {
     fn quiet(&self, exit: Exit) -> adit::Result<Exit> {
         let remote = self.socket.remote();
         if self.count.with_newline > 0 && self.frame == Frame::Line {
-            let count = self.count.with_newline;
+            let count = counted(self.count.with_newline, "message");
             self.voice.note(&format!(
-                "{count} messages held a newline; exact copies: --frame len32 or --json=stdout"
+                "{count} held a newline; exact copies: --frame len32 or --json=stdout"
             ));
         }
         match exit.code {
             Code::NoAnswer => {
                 let wait = self.args.linger.unwrap_or(FIRST_ANSWER);
-                let sent = self.count.sent;
-                let what = format!("{remote}: sent {sent} datagrams, no answer in {wait:?}");
+                let sent = counted(self.count.sent, "datagram");
+                let what = format!("{remote}: sent {sent}, no answer in {wait:?}");
                 let hint = "open or filtered, cannot tell; no answer expected: --send-only";
                 let error = Error::new(Code::NoAnswer, Blame::Peer, what).with_hint(hint);
                 Err(error)
@@ -218,4 +218,9 @@ impl Talk<'_> {
             code => Error::new(code, Blame::Peer, format!("{remote}: {error}")).with_peer(remote),
         }
     }
+}
+
+/// `1 datagram`, `2 datagrams`.
+fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

@@ -16,8 +16,9 @@ use adit::{Address, Blame, Code, Conn, Dial, Error, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
+use crate::runtime::{self, Signals};
 use crate::say::Voice;
-use crate::{resolve, runtime, wait};
+use crate::{resolve, wait};
 
 pub(crate) use input::Crlf;
 use input::Input;
@@ -43,9 +44,10 @@ fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
     }
     let dial = resolve::dial(&args.net, &args.client).stall(pump::stall(args));
     runtime::block_on(async {
+        let mut signals = Signals::ends();
         tokio::select! {
             exit = connect(args, &address, &dial, voice) => exit,
-            signal = runtime::end_signal() => Ok(Exit::signal(signal)),
+            signal = signals.end() => Ok(Exit::signal(signal)),
         }
     })?
 }
@@ -109,6 +111,9 @@ impl Link<'_> {
             self.lost += ended.unconfirmed;
             let goes_on = ended.is_lost_link && self.may_retry() && !self.input.is_over();
             if !goes_on {
+                if !ended.exit.code.is_clean() && !ended.is_said {
+                    self.voice.warn(&ended.text);
+                }
                 return Ok(self.finish(ended.exit).await);
             }
             self.voice.warn(&format!("{}; connecting again", ended.text));
@@ -141,8 +146,7 @@ impl Link<'_> {
     }
 
     async fn wait(&mut self) {
-        // Without randomness the longest wait is taken: slower, never a storm.
-        let random = adit::system::random_u64().unwrap_or(u64::MAX);
+        let random = adit::system::jitter_u64();
         tokio::time::sleep(self.args.backoff.wait(self.tries, random)).await;
         self.tries = self.tries.saturating_add(1);
     }
@@ -155,12 +159,9 @@ impl Link<'_> {
             _ => exit,
         };
         if self.lost > 0 && exit.code.is_clean() {
-            let lost = self.lost;
-            self.voice.warn(&format!(
-                "{} B were sent and never acknowledged by {} (code=lost)",
-                lost,
-                self.address.spoken()
-            ));
+            let (lost, peer) = (self.lost, self.address.spoken());
+            let what = format!("{lost} B were sent and never acknowledged by {peer}");
+            self.voice.error(&Error::new(Code::Lost, Blame::Peer, what));
             return Exit::of(Code::Lost);
         }
         exit

@@ -66,6 +66,8 @@ pub(super) struct Ended {
     pub(super) bytes_out: u64,
     /// What happened, in words.
     pub(super) text: String,
+    /// It was said where it happened.
+    pub(super) is_said: bool,
 }
 
 /// One connection with the input and output it serves.
@@ -225,11 +227,8 @@ impl<'a> Session<'a> {
         let (bytes_in, bytes_out) = self.look.bytes();
         let text = self.text(settled);
         self.tell(settled);
-        if !exit.code.is_clean() && !is_said && !self.settings.reconnects {
-            self.voice.warn(&text);
-        }
         let unconfirmed = settled.unconfirmed;
-        Ended { exit, is_lost_link, unconfirmed, bytes_in, bytes_out, text }
+        Ended { exit, is_lost_link, unconfirmed, bytes_in, bytes_out, text, is_said }
     }
 
     fn as_it_is(&self, code: Code) -> Settled {

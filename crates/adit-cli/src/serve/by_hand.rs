@@ -28,6 +28,7 @@ struct Hub {
     /// The keyboard has ended.
     ended: watch::Receiver<bool>,
     frame: Frame,
+    voice: Voice,
 }
 
 /// How to reach a client.
@@ -63,14 +64,23 @@ pub(super) fn start(
     let frame = args.frame.as_deref().map_or(Ok(Frame::Line), Frame::parse)?;
     let (said, printing) = mpsc::channel(WAITING);
     let (end, ended) = watch::channel(false);
-    let hub =
-        Hub { clients: Arc::default(), arrived: Arc::default(), said, ended, frame: frame.clone() };
+    let hub = Hub {
+        clients: Arc::default(),
+        arrived: Arc::default(),
+        said,
+        ended,
+        frame: frame.clone(),
+        voice: say.clone(),
+    };
     let watchers = Arc::new((log, voice, once));
     let mut servers = Vec::new();
     if !plan.streams.is_empty() {
         let inside = hub.clone();
         let talk = stream(async move |conn| converse(conn, inside.clone()).await);
         let mut server = Server::streams(talk).limits(limits.clone()).threads(1);
+        if plan.once {
+            server = server.once();
+        }
         for address in &plan.streams {
             server = server.listen(address);
         }
@@ -107,8 +117,8 @@ pub(super) fn start(
 /// The same observers for two servers.
 struct Watchers(Arc<Observers>);
 
-impl adit::Observer for Watchers {
-    fn event(&self, event: &adit::Event<'_>) {
+impl Observer for Watchers {
+    fn event(&self, event: &Event<'_>) {
         let (log, voice, once) = &*self.0;
         log.event(event);
         voice.event(event);
@@ -253,6 +263,15 @@ impl Hub {
         self.arrived.notify_one();
     }
 
+    /// Tells the person at the keyboard, who alone can end the conversation now.
+    fn has_finished(&self, number: u64) {
+        if !*self.ended.borrow() {
+            self.voice.detail(&format!(
+                "{number} has finished and listens on; what is typed still reaches it, Ctrl-D ends it"
+            ));
+        }
+    }
+
     fn leave(&self, number: u64) {
         self.lock().remove(&number);
     }
@@ -308,11 +327,20 @@ async fn converse(conn: Conn, hub: Hub) -> Result<(), BoxError> {
     };
     let mut speak = std::pin::pin!(speak);
     let mut listen = std::pin::pin!(listen);
-    tokio::select! {
-        heard = &mut listen => heard?,
-        spoken = &mut speak => {
-            spoken?;
-            listen.await?;
+    // A client that has finished may still be answered: the conversation goes on until the keyboard
+    // has ended too, or the connection breaks.
+    let (mut heard, mut spoken) = (false, false);
+    while !(heard && spoken) {
+        tokio::select! {
+            end = &mut listen, if !heard => {
+                end?;
+                heard = true;
+                hub.has_finished(number);
+            }
+            end = &mut speak, if !spoken => {
+                end?;
+                spoken = true;
+            }
         }
     }
     drop(seated);

@@ -5,17 +5,20 @@ mod by_hand;
 mod log;
 mod services;
 
+use std::io;
 use std::time::Duration;
 
 use adit::address::Role;
-use adit::endpoint::Reach;
+use adit::endpoint::{Reach, Transport};
+use adit::system::descriptors::Inherited;
 use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits, Observer, Report, Running, What};
 use tokio::sync::mpsc;
 
 use crate::args::Serve;
 use crate::exit::{Exit, SIGTERM};
+use crate::resolve;
+use crate::runtime::{self, Signals};
 use crate::say::{self, Voice};
-use crate::{resolve, runtime};
 
 use log::Log;
 use services::Service;
@@ -25,11 +28,14 @@ const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub(crate) fn run(args: &Serve) -> Exit {
+    // Before anything else is opened, which could get the number.
+    let ready = args.ready_fd.map(|number| (number, Inherited::take(number)));
     let voice = Voice::of_talk(&args.talk);
-    let served = plan(args).and_then(|plan| {
+    let served = Ready::checked(args, ready).and_then(|ready| {
+        let plan = plan(args)?;
         // With the old limit the server serves fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
-        runtime::block_on(serve(args, plan, &voice))?
+        runtime::block_on(serve(args, plan, ready, &voice))?
     });
     served.unwrap_or_else(|error| {
         voice.error(&error);
@@ -42,6 +48,7 @@ struct Plan {
     service: Option<Service>,
     streams: Vec<Address>,
     datagrams: Vec<Address>,
+    once: bool,
 }
 
 fn plan(args: &Serve) -> adit::Result<Plan> {
@@ -63,10 +70,12 @@ fn plan(args: &Serve) -> adit::Result<Plan> {
         return Err(Error::new(Code::Unsafe, Blame::Caller, what)
             .with_hint(format!("adit serve {} tcp://..", service.name())));
     }
-    Ok(Plan { service, streams, datagrams })
+    Ok(Plan { service, streams, datagrams, once: args.once })
 }
 
-async fn serve(args: &Serve, plan: Plan, voice: &Voice) -> adit::Result<Exit> {
+async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
+    // Whoever is told that the server is ready may signal it at once.
+    let mut signals = Signals::ends_and_report();
     let (once, first_end) = mpsc::channel(1);
     let once = Once(args.once.then_some(once));
     let limits = limits(args, plan.service);
@@ -80,12 +89,20 @@ async fn serve(args: &Serve, plan: Plan, voice: &Voice) -> adit::Result<Exit> {
             servers
         }
     };
-    announce(args, &servers, plan.service.is_none(), voice)?;
+    announce(args, &servers, ready, voice)?;
     let ended = tokio::select! {
-        exit = until_told(args, &servers, first_end, voice) => exit,
+        exit = until_told(&mut signals, &servers, first_end, voice) => exit,
         code = by_hand::attend(hand.as_mut()) => End::Once(code),
     };
-    let exit = stop(args, servers, ended, voice).await?;
+    let within = match ended {
+        End::Signal(SIGTERM) => args.drain,
+        _ => DRAIN_AT_KEYBOARD,
+    };
+    // A second signal ends it at once.
+    let exit = tokio::select! {
+        exit = stop(within, servers, ended, voice) => exit?,
+        signal = signals.end() => return Ok(Exit::signal(signal)),
+    };
     match hand {
         // What clients said and nobody could read is no clean end.
         Some(desk) => Ok(desk.finish().await.map_or_else(Exit::of, |()| exit)),
@@ -115,21 +132,20 @@ enum End {
 }
 
 async fn until_told(
-    args: &Serve,
+    signals: &mut Signals,
     servers: &[Running],
     mut first_end: mpsc::Receiver<Code>,
     voice: &Voice,
 ) -> End {
     loop {
         tokio::select! {
-            signal = runtime::end_signal() => return End::Signal(signal),
-            Some(code) = first_end.recv(), if args.once => return End::Once(code),
+            signal = signals.next() => match signal {
+                Some(signal) => return End::Signal(signal),
+                None => servers.iter().for_each(|server| voice.warn(&counts(&server.stats()))),
+            },
+            // Without --once nobody sends.
+            Some(code) = first_end.recv() => return End::Once(code),
             error = broken(servers) => return End::Broken(error),
-            () = runtime::report_signal() => {
-                for server in servers {
-                    voice.warn(&counts(&server.stats()));
-                }
-            }
         }
     }
 }
@@ -159,32 +175,24 @@ fn counts(stats: &adit::Stats) -> String {
 }
 
 /// Drains and says how it went.
-async fn stop(args: &Serve, servers: Vec<Running>, end: End, voice: &Voice) -> adit::Result<Exit> {
-    let within = match end {
-        End::Signal(SIGTERM) => args.drain,
-        _ => DRAIN_AT_KEYBOARD,
-    };
+async fn stop(
+    within: Duration,
+    servers: Vec<Running>,
+    end: End,
+    voice: &Voice,
+) -> adit::Result<Exit> {
     let mut total = adit::Stats::default();
-    let drained = async {
-        let mut cut = 0;
-        let mut finished = 0;
-        for server in servers {
-            let Drained { report, stats } = drain(server, within).await;
-            cut += report.cut;
-            finished += report.finished;
-            total.conversations += stats.conversations;
-            total.failed += stats.failed;
-            total.dropped += stats.dropped;
-            total.bytes_in += stats.bytes_in;
-            total.bytes_out += stats.bytes_out;
-        }
-        (finished, cut)
-    };
-    // A second signal ends it at once.
-    let (finished, cut) = tokio::select! {
-        counts = drained => counts,
-        signal = runtime::end_signal() => return Ok(Exit::signal(signal)),
-    };
+    let (mut finished, mut cut) = (0, 0);
+    for server in servers {
+        let Drained { report, stats } = drain(server, within).await;
+        cut += report.cut;
+        finished += report.finished;
+        total.conversations += stats.conversations;
+        total.failed += stats.failed;
+        total.dropped += stats.dropped;
+        total.bytes_in += stats.bytes_in;
+        total.bytes_out += stats.bytes_out;
+    }
     let exit = match end {
         End::Signal(SIGTERM) if cut == 0 => Exit::of(Code::Drained),
         End::Signal(signal) => Exit::signal(signal),
@@ -230,7 +238,7 @@ fn limits(args: &Serve, service: Option<Service>) -> Limits {
     let (idle, stall) =
         if by_hand { (Limit::Off, seconds(300)) } else { (defaults.idle, defaults.stall) };
     Limits {
-        conversations: if args.once { Limit::At(1) } else { args.max_conns },
+        conversations: args.max_conns,
         message: flags.message_timeout.unwrap_or(defaults.message),
         first_message: flags.first_message.unwrap_or(Limit::Off),
         idle: flags.idle.unwrap_or(idle),
@@ -240,54 +248,79 @@ fn limits(args: &Serve, service: Option<Service>) -> Limits {
     }
 }
 
-/// Says where the server listens, to people and to whoever waits for it.
-fn announce(args: &Serve, servers: &[Running], by_hand: bool, voice: &Voice) -> adit::Result<()> {
-    let endpoints: Vec<&Endpoint> = servers.iter().flat_map(Running::addrs).collect();
-    for endpoint in &endpoints {
-        voice.note(&listening_line(endpoint, &args.words));
-    }
-    let lines: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
-    if args.print_addr {
-        if by_hand {
+/// Who waits for the server to be ready.
+struct Ready {
+    descriptor: Option<Inherited>,
+    on_stdout: bool,
+}
+
+impl Ready {
+    fn checked(args: &Serve, taken: Option<(i32, io::Result<Inherited>)>) -> adit::Result<Self> {
+        let is_service = args.words.first().is_some_and(|word| Service::named(word).is_some());
+        if args.print_addr && !is_service {
             let what = "--print-addr writes to standard output, which belongs to the clients here";
             return Err(Error::new(Code::Usage, Blame::Caller, what).with_hint("--ready-fd 3"));
         }
+        let descriptor = match taken {
+            Some((number, taken)) => Some(taken.map_err(|error| no_descriptor(number, &error))?),
+            None => None,
+        };
+        Ok(Self { descriptor, on_stdout: args.print_addr })
+    }
+}
+
+fn no_descriptor(number: i32, error: &io::Error) -> Error {
+    let what = format!("cannot write to descriptor {number} of --ready-fd: {error}");
+    Error::new(Code::Usage, Blame::Caller, what)
+        .with_hint("open it in the shell: adit serve .. --ready-fd 3 3>ready")
+}
+
+/// Says where the server listens, to people and to whoever waits for it.
+fn announce(args: &Serve, servers: &[Running], ready: Ready, voice: &Voice) -> adit::Result<()> {
+    let endpoints: Vec<&Endpoint> = servers.iter().flat_map(Running::addrs).collect();
+    for endpoint in &endpoints {
+        voice.note(&listening_line(endpoint));
+    }
+    if let Some(endpoint) = endpoints.first() {
+        voice.detail(&next_step(endpoint, &args.words));
+    }
+    let lines: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
+    if ready.on_stdout {
         say::print(&lines);
     }
-    if let Some(descriptor) = args.ready_fd {
-        let told = adit::system::descriptors::tell_and_close(descriptor, lines.as_bytes());
-        told.map_err(|error| {
-            let what = format!("cannot write to descriptor {descriptor} of --ready-fd: {error}");
-            Error::new(Code::Usage, Blame::Caller, what)
-                .with_hint("open it in the shell: adit serve .. --ready-fd 3 3>ready")
-        })?;
+    if let (Some(descriptor), Some(number)) = (ready.descriptor, args.ready_fd) {
+        let told = descriptor.tell_and_close(lines.as_bytes());
+        told.map_err(|error| no_descriptor(number, &error))?;
     }
     Ok(())
 }
 
-/// `listening  tcp [::]:7000 (IPv4 and IPv6), reachable from every network   ...`
-fn listening_line(endpoint: &Endpoint, words: &[String]) -> String {
-    let is_udp = endpoint.transport() == adit::endpoint::Transport::Udp;
-    let scheme = if is_udp { "udp://" } else { "" };
-    let place = endpoint.place_text();
-    let families = if place.starts_with("[::]") { " (IPv4 and IPv6)" } else { "" };
+/// `listening  tcp [::]:7000 (IPv4 and IPv6), reachable from every network`
+fn listening_line(endpoint: &Endpoint) -> String {
+    let families = if endpoint.place_text().starts_with("[::]") { " (IPv4 and IPv6)" } else { "" };
     let reach = match endpoint.reach() {
         Reach::Loopback | Reach::Host => "this machine only",
         Reach::Lan => "reachable from this network",
         _ => "reachable from every network",
     };
-    let capped =
-        if is_udp && endpoint.reach() > Reach::Host { ", replies capped at 3x" } else { "" };
+    let is_udp = endpoint.transport() == Transport::Udp;
+    let is_capped = is_udp && endpoint.reach() > Reach::Host;
+    let capped = if is_capped { ", replies capped at 3x" } else { "" };
+    format!("listening  {endpoint}{families}, {reach}{capped}")
+}
+
+/// `client: adit 7000    stop: Ctrl-C    open to others: adit serve echo :7000`
+fn next_step(endpoint: &Endpoint, words: &[String]) -> String {
+    let scheme = if endpoint.transport() == Transport::Udp { "udp://" } else { "" };
+    let place = endpoint.place_text();
     let port = endpoint.socket_addr().map(|address| address.port());
     let client = match (endpoint.reach(), port) {
         (Reach::All, Some(port)) => format!("adit {scheme}HOST:{port}"),
+        (Reach::Loopback, Some(port)) => format!("adit {scheme}{port}"),
         (_, Some(_)) => format!("adit {scheme}{place}"),
         _ => format!("adit {}:{place}", endpoint.transport()),
     };
-    let mut line = format!(
-        "listening  {}{families}, {reach}{capped}    client: {client}    stop: Ctrl-C",
-        endpoint
-    );
+    let mut line = format!("client: {client}    stop: Ctrl-C");
     if let (Reach::Loopback, Some(port)) = (endpoint.reach(), port) {
         let service = words.first().filter(|word| Service::named(word).is_some());
         let service = service.map_or_else(String::new, |service| format!("{service} "));

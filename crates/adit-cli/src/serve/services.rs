@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use adit::codec::{Lines, Raw};
 use adit::prelude::*;
-use adit::{BoxError, Running, Service as Serves};
+use adit::{Running, Service as Serves};
 use tokio::io::AsyncWrite as _;
 
 use super::{Observers, Plan};
@@ -56,7 +56,7 @@ pub(super) fn start(
     limits: Limits,
     observers: Observers,
 ) -> adit::Result<Vec<Running>> {
-    let raw = Raw::default();
+    let raw = Raw;
     let running = match service {
         Service::Echo => messages(fast(|msg, out| out.send(msg)), raw, plan, limits, observers),
         Service::Upper => {
@@ -79,6 +79,9 @@ pub(super) fn start(
         }
         Service::Chargen => {
             let mut server = Server::streams(stream(chargen)).limits(limits);
+            if plan.once {
+                server = server.once();
+            }
             for address in &plan.streams {
                 server = server.listen(address);
             }
@@ -89,7 +92,7 @@ pub(super) fn start(
     running.map(|running| vec![running])
 }
 
-fn messages<C: adit::Codec + Clone + Send>(
+fn messages<C: Codec + Clone + Send>(
     service: impl Serves,
     codec: C,
     plan: &Plan,
@@ -97,6 +100,9 @@ fn messages<C: adit::Codec + Clone + Send>(
     (log, voice, once): Observers,
 ) -> adit::Result<Running> {
     let mut server = Server::new(service).limits(limits);
+    if plan.once {
+        server = server.once();
+    }
     for address in &plan.streams {
         server = server.listen(address, codec.clone());
     }

@@ -1,8 +1,11 @@
 //! Servers written by hand, in threads: what peers do that no good program does.
 
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::Read;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -67,6 +70,41 @@ pub(crate) fn bounded(stream: TcpStream) -> TcpStream {
     stream
 }
 
+/// A connection to a server, whose reads and writes end.
+pub(crate) fn client(address: impl ToSocketAddrs) -> TcpStream {
+    bounded(TcpStream::connect(address).unwrap())
+}
+
+/// The next line with its end, and nothing behind it; less if the stream ends.
+pub(crate) fn read_line(stream: &mut impl Read) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.last() != Some(&b'\n') && stream.read(&mut byte).unwrap() > 0 {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap()
+}
+
+/// Everything up to the end of the stream.
+pub(crate) fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+/// Ends a connection by a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+/// A loopback address of the test's own, where no other test's ports are in the way.
+pub(crate) fn own_ip() -> Ipv4Addr {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = u16::try_from(std::process::id() & 0x7fff).unwrap().to_be_bytes();
+    Ipv4Addr::new(127, high + 1, low, COUNT.fetch_add(1, Relaxed))
+}
+
 /// Waits until there is something to read, or to accept.
 pub(crate) fn is_readable(descriptor: &impl AsFd) -> bool {
     let mut wanted = [PollFd::new(descriptor, PollFlags::IN)];
@@ -76,7 +114,11 @@ pub(crate) fn is_readable(descriptor: &impl AsFd) -> bool {
 
 /// A UDP socket on loopback whose reads end.
 pub(crate) fn udp_socket() -> UdpSocket {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    bounded_udp(UdpSocket::bind("127.0.0.1:0").unwrap())
+}
+
+/// A datagram socket whose reads end.
+pub(crate) fn bounded_udp(socket: UdpSocket) -> UdpSocket {
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket
 }

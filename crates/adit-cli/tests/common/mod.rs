@@ -8,7 +8,10 @@ mod scratch;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use hosts::{Host, accept, bounded, finish, host, no_port, tcp_host, udp_socket};
+pub(crate) use hosts::{
+    Host, accept, bounded, bounded_udp, client, finish, host, no_port, own_ip, read_line,
+    read_to_end, reset, tcp_host, udp_socket,
+};
 pub(crate) use programs::{Heard, Program, Ran, Server, adit, keyboard, run, serve, terminal};
 pub(crate) use scratch::{Scratch, find, noise, skipped};
 

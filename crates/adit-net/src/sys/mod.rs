@@ -37,6 +37,17 @@ fn fill_random(bytes: &mut [u8; 8]) -> io::Result<()> {
     }
 }
 
+/// 64 bits that differ between processes and calls, to spread retries; not for secrets.
+///
+/// Random where the kernel gives random bits. Without them, from what differs anyway: a constant
+/// would bring all clients of a server back in the same instant.
+pub fn jitter_u64() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    random_u64().unwrap_or_else(|_no_source| {
+        RandomState::new().hash_one((std::process::id(), std::thread::current().id()))
+    })
+}
+
 /// Has a runtime watch a descriptor.
 pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` always gives the same open descriptor, closes it only when dropped, and
@@ -54,7 +65,7 @@ pub(crate) fn take_descriptor(descriptor: RawFd) -> io::Result<File> {
     }
     close_on_exec(descriptor)?;
     // SAFETY: the descriptor is open (fcntl just said so). It was named by whoever started this
-    // process, for us to own; adit opens no file that its user could name by number.
+    // process, for us to own, and is taken before anything else is opened, so it is nobody else's.
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 

@@ -10,7 +10,7 @@ use super::{BoxError, Codec, Frame, Skip, Unframeable};
 /// | 0 | 4 | length of the body in bytes, unsigned, most significant byte first |
 /// | 4 | length | the body, which may be empty |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "it has no state and never will")]
 pub struct Length32;
 
 const HEADER_BYTES: usize = 4;

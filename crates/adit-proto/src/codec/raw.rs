@@ -7,7 +7,7 @@ use super::{BoxError, Codec, Frame};
 /// Right for services to which edges mean nothing, such as echo and discard. A protocol needs one of
 /// the other codecs: bytes of one write may come in several reads, and of several writes in one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "it has no state and never will")]
 pub struct Raw;
 
 impl Codec for Raw {

@@ -23,7 +23,7 @@ use crate::{Blame, Code, Codec, Error, Result};
 /// let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
 /// let server = Server::new(upper).listen_datagrams("udp://127.0.0.1:0").start()?;
 ///
-/// let client = BlockingClient::connect(format!("udp://{}", server.addr(0).place_text()))?;
+/// let client = BlockingClient::connect(server.addr(0))?;
 /// let reply = client.call("hello").within(Duration::from_secs(2)).send()?;
 /// assert_eq!(reply, "HELLO");
 /// # Ok::<(), adit::Error>(())

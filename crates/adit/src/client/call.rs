@@ -59,7 +59,7 @@ impl Default for ClientOptions {
 /// let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
 /// let server = Server::new(upper).listen("tcp://127.0.0.1:0", Lines::new()).start()?;
 ///
-/// let client = Client::connect(format!("tcp://{}", server.addr(0).place_text())).await?;
+/// let client = Client::connect(server.addr(0)).await?;
 /// let reply = client.call("hello").within(Duration::from_secs(2)).await?;
 /// assert_eq!(reply, "HELLO");
 /// # Ok::<(), adit::Error>(()) }).unwrap();

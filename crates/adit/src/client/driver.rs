@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -188,8 +189,7 @@ impl<C: Codec + Clone + Send> StreamDriver<C> {
                 }
             }
             Ok(Err(error)) => {
-                // Without randomness the longest wait is taken: slower, never a storm.
-                let random = adit_net::random_u64().unwrap_or(u64::MAX);
+                let random = adit_net::jitter_u64();
                 self.retry_at = Instant::now() + self.options.backoff.wait(self.tries, random);
                 self.tries = self.tries.saturating_add(1);
                 self.last_failure = Some(error);
@@ -285,8 +285,9 @@ async fn call(
         }
     };
     let (until, idempotent) = (request.until, request.idempotent);
+    let refused = AtomicBool::new(false);
     let answer = tokio::select! {
-        answer = timeout_at(until, ask(socket, &request.body, idempotent)) => answer,
+        answer = timeout_at(until, ask(socket, &request.body, idempotent, &refused)) => answer,
         () = request.reply.closed() => return false,
     };
     match answer {
@@ -295,11 +296,7 @@ async fn call(
             was_sent_once
         }
         Ok(Err(error)) => {
-            let code = match error.raw_os_error() {
-                // EMSGSIZE
-                Some(90) => Code::TooBig,
-                _ => crate::code_of(&error),
-            };
+            let code = crate::code_of(&error);
             let blame = if code == Code::TooBig { Blame::Caller } else { Blame::Peer };
             let what = match code {
                 Code::Refused => format!("nothing is listening on {peer}"),
@@ -313,6 +310,13 @@ async fn call(
             request.fail(Error::new(code, blame, what).with_peer(&peer));
             false
         }
+        // Nobody was there at the last try: nobody has executed it.
+        Err(_) if refused.load(Relaxed) => {
+            let what = format!("nothing is listening on {peer}");
+            let refusal = Error::new(Code::Refused, Blame::Peer, what);
+            request.expire(&peer, false, Some(&refusal));
+            false
+        }
         Err(_) => {
             request.expire(&peer, true, None);
             false
@@ -322,8 +326,14 @@ async fn call(
 
 /// Sends a datagram and waits for the next one; again and again if it may be repeated.
 ///
-/// Says too whether it was sent only once: what was sent twice may be answered twice.
-async fn ask(socket: &Datagrams, body: &[u8], idempotent: bool) -> io::Result<(Bytes, bool)> {
+/// Says too whether it was sent only once: what was sent twice may be answered twice. `refused` tells
+/// whoever gives up whether every try was refused.
+async fn ask(
+    socket: &Datagrams,
+    body: &[u8],
+    idempotent: bool,
+    refused: &AtomicBool,
+) -> io::Result<(Bytes, bool)> {
     socket.send(body).await?;
     if !idempotent {
         return Ok((socket.recv().await?, true));
@@ -334,10 +344,11 @@ async fn ask(socket: &Datagrams, body: &[u8], idempotent: bool) -> io::Result<(B
         match tokio::time::timeout(wait, socket.recv()).await {
             // A server that is just starting refuses; asking again is what this is about.
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                refused.fetch_or(is_first, Relaxed);
                 tokio::time::sleep(wait).await;
             }
             Ok(answer) => return Ok((answer?, is_first)),
-            Err(_) => {}
+            Err(_) => refused.store(false, Relaxed),
         }
         is_first = false;
         wait *= 2;

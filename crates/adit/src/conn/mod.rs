@@ -27,12 +27,14 @@ pub struct Conn {
 
 /// The reading half of a [`Conn`].
 #[doc(alias = "inFromServer")]
+#[doc(alias = "read")]
 pub struct ReadHalf {
     wire: Arc<Wire>,
 }
 
 /// The writing half of a [`Conn`]. Dropping it ends our direction: the peer reads an end of stream.
 #[doc(alias = "outToServer")]
+#[doc(alias = "write")]
 pub struct WriteHalf {
     wire: Arc<Wire>,
 }

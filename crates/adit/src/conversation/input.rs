@@ -9,7 +9,7 @@ use crate::codec::{CutShort, Frame, Skip};
 use crate::event::{Action, Direction, What};
 use crate::handler::{Answer, Handler, Out};
 use crate::transport::Transport;
-use crate::{Code, Codec, Overlong};
+use crate::{Code, Codec, Overlong, room};
 
 /// Framing that may stand around a message of the greatest length.
 const FRAMING_BYTES: usize = 1 << 10;
@@ -47,7 +47,8 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         let mut at = 0;
         while self.ended.is_none() {
             let left = &buf[at..];
-            if self.answers.len() >= self.context.limits.in_flight {
+            let is_full = self.answers.len() >= self.context.limits.in_flight;
+            if is_full || room::has_published_enough() {
                 self.held = !left.is_empty() || self.input == Input::Ended;
                 break;
             }

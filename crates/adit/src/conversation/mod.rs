@@ -18,13 +18,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::answers::{Answers, Due};
 use crate::buffers::{CHUNK, SMALL, Scratch};
 use crate::context::Context;
-use crate::event::{Direction, What};
+use crate::event::{Action, Direction, What};
 use crate::handler::Handler;
 use crate::linger::{self, LingerLimits};
 use crate::observe::Sequence;
 use crate::peer::{Closed, Peer};
 use crate::transport::Transport;
-use crate::{Code, Codec};
+use crate::{Code, Codec, room};
 
 mod clock;
 mod input;
@@ -74,6 +74,11 @@ pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed
         context.observers.emit_of(peer.number(), peer.remote(), || what);
     };
     let Closed { bytes_in, bytes_out, lasted, .. } = closed;
+    let count = peer.desk().dropped();
+    if count > 0 {
+        let value = context.limits.inbox as u64;
+        emit(What::Limit { name: "inbox", value, action: Action::Drop, count });
+    }
     if unconfirmed > 0 {
         if closed.code.is_clean() {
             closed.code = Code::Lost;
@@ -186,6 +191,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
 
     fn poll(&mut self, cx: &mut TaskContext<'_>, timer: Pin<&mut Sleep>) -> Poll<Code> {
         self.peer.desk().attend(cx.waker());
+        room::begin_turn();
         loop {
             let more_mail = self.take_mail(cx);
             self.take_answers(cx);
@@ -208,6 +214,10 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
                 break;
             }
             match self.read(cx) {
+                Poll::Ready(Ok(())) if room::has_published_enough() => {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(code)) => return Poll::Ready(code),
                 // Told to end, and nothing of a request is here: now is the moment. Asked of the

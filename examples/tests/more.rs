@@ -1,0 +1,74 @@
+//! The other programs as real processes: chat, lookup, file stream, inside tokio.
+
+mod common;
+
+use std::io::Write as _;
+use std::net::Shutdown;
+
+use common::{Program, ask, read_line, read_to_end, root, tcp_client};
+
+#[test]
+fn what_one_says_in_the_chat_reaches_every_other_one_once() {
+    let server = Program::serve("adit_chat");
+    let address = server.address("tcp");
+    let mut clients = [(); 4].map(|()| tcp_client(address));
+    let names = clients.each_ref().map(|client| client.local_addr().unwrap());
+    for (client, name) in clients.iter_mut().zip(names) {
+        assert_eq!(read_line(client), format!("welcome, {name}"));
+    }
+    for speaker in 0..clients.len() {
+        writeln!(clients[speaker], "hello from {speaker}").unwrap();
+        for listener in (0..clients.len()).filter(|listener| *listener != speaker) {
+            let heard = read_line(&mut clients[listener]);
+            assert_eq!(heard, format!("{}: hello from {speaker}", names[speaker]));
+        }
+    }
+    for client in &mut clients {
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_to_end(client), b"", "nobody has heard anything twice, or itself");
+    }
+}
+
+#[test]
+fn a_lookup_is_remembered_and_answers_keep_their_order() {
+    let server = Program::serve("adit_lookup");
+    let mut client = tcp_client(server.address("tcp"));
+    assert_eq!(ask(&mut client, "127.0.0.9\n", 1), ["127.0.0.9"]);
+    assert_eq!(ask(&mut client, "127.0.0.9\n", 1), ["127.0.0.9 (remembered)"]);
+    let mixed = "127.0.0.1\n127.0.0.9\nno name\n127.0.0.9\n";
+    let expected = ["127.0.0.1", "127.0.0.9 (remembered)", "unknown", "127.0.0.9 (remembered)"];
+    assert_eq!(ask(&mut client, mixed, 4), expected);
+}
+
+#[test]
+fn a_file_is_sent_whole_to_everybody_who_connects() {
+    let path = root().join("Cargo.lock");
+    let server = Program::start("adit_file_stream", &["127.0.0.1:0", path.to_str().unwrap()]);
+    let address = server.address("tcp");
+    let file = std::fs::read(&path).unwrap();
+    let mut clients = [(); 3].map(|()| tcp_client(address));
+    clients[1].shutdown(Shutdown::Write).unwrap();
+    clients[2].write_all(&[b'x'; 10_000]).unwrap();
+    for client in &mut clients {
+        assert!(read_to_end(client) == file);
+    }
+}
+
+#[test]
+fn a_server_and_its_client_run_inside_a_tokio_program() {
+    let mut program = Program::serve("adit_in_tokio");
+    program.address("tcp");
+    let lines = ["HELLO WORLD", "cut 0"].map(str::to_owned).to_vec();
+    assert_eq!(program.end(), (lines, true));
+}
+
+#[test]
+fn a_program_that_cannot_listen_says_why_and_fails() {
+    let server = Program::serve("adit_server");
+    let taken = server.address("tcp").to_string();
+    for name in ["std_tcp_server", "std_tcp_server_concurrent", "adit_server", "adit_chat"] {
+        let mut second = Program::start(name, &[&taken]);
+        assert!(second.complaint().contains("in use"), "{name}");
+        assert!(!second.end().1, "{name}");
+    }
+}
