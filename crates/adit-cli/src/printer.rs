@@ -17,6 +17,9 @@ use crate::say::Voice;
 /// A line that is not complete is shown after this time.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// A line that is longer is shown in parts.
+const LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Something a client said.
 pub(crate) struct Said {
     pub(crate) number: u64,
@@ -30,6 +33,8 @@ pub(crate) struct Said {
 /// Prints what clients say.
 pub(crate) struct Printer {
     writer: Writer,
+    /// What is printed next: here, not in a call, so that a call that is dropped loses nothing.
+    outbox: Vec<u8>,
     is_terminal: bool,
     failure: Failure,
     is_json: bool,
@@ -73,6 +78,7 @@ impl Printer {
         };
         Self {
             writer: Writer::new(stdout),
+            outbox: Vec::new(),
             is_terminal,
             failure: Failure::new(voice),
             is_json: voice.payload_is_json(),
@@ -85,6 +91,8 @@ impl Printer {
     }
 
     /// Prints a piece, or keeps it until its line is complete.
+    ///
+    /// Cancel safe, as all that prints here: what a dropped call has not printed, the next one does.
     pub(crate) async fn print(&mut self, said: Said) -> Result<(), Code> {
         if self.is_json {
             return Ok(());
@@ -107,7 +115,8 @@ impl Printer {
         if is_over {
             self.clients.remove(&said.number);
         }
-        self.write(out).await
+        self.outbox.extend(out);
+        self.flush().await
     }
 
     /// When a line that was begun has waited long enough; never if there is none.
@@ -126,9 +135,9 @@ impl Printer {
         let due: Vec<u64> = due.map(|(number, _)| *number).collect();
         for number in due {
             let out = self.lines(number, true);
-            self.write(out).await?;
+            self.outbox.extend(out);
         }
-        Ok(())
+        self.flush().await
     }
 
     /// Waits until nobody reads standard output any more; for ever if somebody does.
@@ -140,8 +149,9 @@ impl Printer {
     pub(crate) async fn finish(&mut self) -> Result<(), Code> {
         for number in self.clients.keys().copied().collect::<Vec<_>>() {
             let out = if self.labels() { self.lines(number, true) } else { self.bytes(number) };
-            self.write(out).await?;
+            self.outbox.extend(out);
         }
+        self.flush().await?;
         self.writer.finish().await.map_err(|error| self.failure.code(&error))
     }
 
@@ -154,11 +164,13 @@ impl Printer {
         }
     }
 
-    async fn write(&self, out: Vec<u8>) -> Result<(), Code> {
-        if out.is_empty() {
-            return Ok(());
+    async fn flush(&mut self) -> Result<(), Code> {
+        if !self.outbox.is_empty() {
+            let written = self.writer.write(self.outbox.clone()).await;
+            self.outbox.clear();
+            written.map_err(|error| self.failure.code(&error))?;
         }
-        self.writer.write(out).await.map_err(|error| self.failure.code(&error))
+        Ok(())
     }
 
     /// What a client said, as it is, or escaped for a terminal.
@@ -181,12 +193,13 @@ impl Printer {
         let Some(client) = self.clients.get_mut(&number) else { return Vec::new() };
         let mut out = Vec::new();
         let mut partial = std::mem::take(&mut client.partial);
-        while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
-            let rest = partial.split_off(end + 1);
-            client.put(&mut out, style, &partial[..end], false);
-            partial = rest;
+        let mut start = 0;
+        while let Some(bytes) = partial[start..].iter().position(|byte| *byte == b'\n') {
+            client.put(&mut out, style, &partial[start..start + bytes], false);
+            start += bytes + 1;
         }
-        if all && !partial.is_empty() {
+        partial.drain(..start);
+        if (all || partial.len() > LINE_BYTES_MAX) && !partial.is_empty() {
             client.put(&mut out, style, &partial, true);
             partial.clear();
         }

@@ -1,7 +1,9 @@
 //! A server by hand: what is typed goes to every client, what clients say is printed, each labelled.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll::{Pending, Ready};
 
 use adit::prelude::*;
 use adit::system::stdio::{self, Kind, Pieces};
@@ -309,6 +311,9 @@ async fn converse(conn: Conn, hub: Hub) -> Result<(), BoxError> {
                     drop(end);
                     break;
                 }
+                // The order to end wakes the task; without it a client that has finished would keep
+                // the server for as long as the drain may take.
+                () = poll_fn(|_| if write.is_ending() { Ready(()) } else { Pending }) => break,
             }
         }
         // The end of the keyboard is a half-close.

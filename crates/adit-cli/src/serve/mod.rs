@@ -98,10 +98,12 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
         End::Signal(SIGTERM) => args.drain,
         _ => DRAIN_AT_KEYBOARD,
     };
-    // A second signal ends it at once.
     let exit = tokio::select! {
         exit = stop(within, servers, ended, voice) => exit?,
+        // A second signal ends it at once.
         signal = signals.end() => return Ok(Exit::signal(signal)),
+        // What clients still say is printed meanwhile; when nobody reads it, there is nothing to wait for.
+        code = by_hand::attend(hand.as_mut()) => return Ok(Exit::of(code)),
     };
     match hand {
         // What clients said and nobody could read is no clean end.
