@@ -26,7 +26,7 @@ struct Count {
     received: u64,
     bytes_out: u64,
     bytes_in: u64,
-    /// Messages that hold a newline, which `line` prints as it is.
+    /// Messages with a newline inside, which `line` prints as it is.
     with_newline: u64,
 }
 
@@ -167,8 +167,14 @@ impl Talk<'_> {
         self.voice.emit(Some(self.socket.remote()), What::Data { dir, seq, bytes: msg });
         self.count.received += 1;
         self.count.bytes_in += msg.len() as u64;
-        self.count.with_newline += u64::from(msg.contains(&b'\n'));
+        // At its end a newline looks like the one that is added where there is none.
+        let inside = msg.strip_suffix(b"\n").unwrap_or(msg);
+        self.count.with_newline += u64::from(inside.contains(&b'\n'));
         self.last = Instant::now();
+        if self.args.send_only {
+            // It is received all the same: with it come the errors of what was sent.
+            return None;
+        }
         self.output.write(self.frame.output(msg)).await.err().map(Exit::of)
     }
 
@@ -187,7 +193,7 @@ impl Talk<'_> {
         if self.count.with_newline > 0 && self.frame == Frame::Line {
             let count = counted(self.count.with_newline, "message");
             self.voice.note(&format!(
-                "{count} held a newline; exact copies: --frame len32 or --json=stdout"
+                "{count} with a newline inside; exact copies: --frame len32 or --json=stdout"
             ));
         }
         match exit.code {
