@@ -1,6 +1,6 @@
 //! Room: one message to many conversations. Clients never meet directly, they meet in the server.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::handler::Out;
-use crate::peer::Desk;
+use crate::peer::{Desk, Peer};
 use crate::worker::{Mail, Mailbox};
 
 /// Publishes messages to every conversation that has joined. Cheap to clone, usable from any thread.
@@ -23,22 +22,16 @@ use crate::worker::{Mail, Mailbox};
 /// use adit::prelude::*;
 ///
 /// struct Chat {
-///     room: Room,
-///     seat: Option<Seat>,
+///     seat: Seat, // leaves the room when the conversation ends
 /// }
 /// impl Handler for Chat {
-///     fn opened(&mut self, _: &Peer, out: &mut Out<'_>) {
-///         self.seat = Some(self.room.join(out));
-///     }
 ///     fn message(&mut self, msg: &[u8], _: &mut Out<'_>) -> Answer {
-///         if let Some(seat) = &self.seat {
-///             seat.publish(Bytes::copy_from_slice(msg)); // to the others
-///         }
+///         self.seat.publish(msg); // to the others
 ///         Answer::Done
 ///     }
 /// }
 /// let room = Room::new();
-/// let chat = each(move |_| Chat { room: room.clone(), seat: None });
+/// let chat = each(move |peer| Chat { seat: room.join(peer) });
 /// ```
 #[derive(Clone)]
 pub struct Room(Arc<Shared>);
@@ -71,26 +64,6 @@ thread_local! {
     static LOCAL: RefCell<Local> = RefCell::default();
 }
 
-thread_local! {
-    /// Messages published on this thread in the turn of the conversation that it serves now.
-    static PUBLISHED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Messages a conversation may publish in one turn. Then those who hear them come first, else a burst,
-/// as a page that is pasted, would overrun the inbox of the quickest reader. So few that what one read
-/// holds of them stays below `unsent_bytes`.
-const PUBLISHED_IN_A_TURN: usize = 256;
-
-/// The turn of a conversation begins.
-pub(crate) fn begin_turn() {
-    PUBLISHED.set(0);
-}
-
-/// Is it the turn of those who hear what was published?
-pub(crate) fn has_published_enough() -> bool {
-    PUBLISHED.get() >= PUBLISHED_IN_A_TURN
-}
-
 /// Makes this thread reachable for rooms.
 pub(crate) fn attend(mailbox: Mailbox) {
     LOCAL.with_borrow_mut(|local| local.mailbox = Some(mailbox));
@@ -114,9 +87,9 @@ impl Room {
         }))
     }
 
-    /// Makes the conversation that `out` belongs to a member, until the seat is dropped.
-    pub fn join(&self, out: &Out<'_>) -> Seat {
-        let desk = Rc::clone(out.desk);
+    /// Makes the conversation with `peer` a member, until the seat is dropped.
+    pub fn join(&self, peer: &Peer) -> Seat {
+        let desk = Rc::clone(peer.desk());
         LOCAL.with_borrow_mut(|local| {
             let members = local.members.entry(self.0.id).or_default();
             members.push(Rc::downgrade(&desk));
@@ -130,9 +103,9 @@ impl Room {
         Seat { room: self.clone(), desk }
     }
 
-    /// Sends `msg` to every member.
-    pub fn publish(&self, msg: impl Into<Bytes>) {
-        self.publish_except(msg.into(), None);
+    /// Sends `msg` to every member: one copy, which they share.
+    pub fn publish(&self, msg: impl AsRef<[u8]>) {
+        self.publish_except(Bytes::copy_from_slice(msg.as_ref()), None);
     }
 
     /// Messages dropped so far because a member, or a whole thread, was too slow.
@@ -141,7 +114,6 @@ impl Room {
     }
 
     fn publish_except(&self, msg: Bytes, except: Option<&Rc<Desk>>) {
-        PUBLISHED.set(PUBLISHED.get() + 1);
         let letter = Letter { room: self.clone(), msg };
         letter.deliver_except(except);
         LOCAL.with_borrow_mut(|local| {
@@ -207,8 +179,8 @@ pub struct Seat {
 
 impl Seat {
     /// Sends `msg` to every member but this one.
-    pub fn publish(&self, msg: impl Into<Bytes>) {
-        self.room.publish_except(msg.into(), Some(&self.desk));
+    pub fn publish(&self, msg: impl AsRef<[u8]>) {
+        self.room.publish_except(Bytes::copy_from_slice(msg.as_ref()), Some(&self.desk));
     }
 
     /// Messages of rooms that this conversation lost because its peer read too slowly.

@@ -7,8 +7,11 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use adit::endpoint::{Endpoint, Transport};
 use adit::prelude::*;
 use adit::{Code, Service};
 use common::{ask, ask_udp, client, read_lines, read_to_end, udp_client, watch, word};
@@ -497,6 +500,30 @@ fn at_the_limit_newcomers_wait_in_the_kernels_queue() {
     assert_eq!(server.stats().open, 2);
     drop(clients.remove(0));
     assert_eq!(read_lines(&mut clients[1], 1), ["WAITING"]);
+}
+
+#[test]
+fn a_peer_with_many_small_messages_does_not_hold_up_the_others_of_its_thread() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Endpoint::ip(Transport::Tcp, listener.local_addr().unwrap());
+    // Both are in the queue with what they say before the server begins.
+    let (mut busy, mut other) = (client(&address), client(&address));
+    let mut writer = busy.try_clone().unwrap();
+    std::thread::spawn(move || {
+        writer.write_all(&b"x\n".repeat(100_000)).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    other.write_all(b"me too\n").unwrap();
+
+    let order = Arc::new(AtomicUsize::new(0));
+    let number = fast(move |_, out| out.send(order.fetch_add(1, Relaxed).to_string()));
+    let server = Server::new(number).threads(1).listen_on(listener, Lines::new()).start().unwrap();
+    let mine: usize = read_lines(&mut other, 1)[0].parse().unwrap();
+    let answers = String::from_utf8(read_to_end(&mut busy)).unwrap();
+    let last: usize = answers.lines().last().unwrap().parse().unwrap();
+    assert_eq!(answers.lines().count(), 100_000);
+    assert!(mine < last, "answered as number {mine} of {last}");
+    drop(server);
 }
 
 #[test]

@@ -109,19 +109,15 @@ fn a_drain_lets_streams_end_once_nothing_is_left_to_read() {
 }
 
 struct Chat {
-    room: Room,
-    seat: Option<Seat>,
+    seat: Seat,
 }
 
 impl Handler for Chat {
     fn opened(&mut self, _: &Peer, out: &mut Out<'_>) {
-        self.seat = Some(self.room.join(out));
         out.send("welcome");
     }
     fn message(&mut self, msg: &[u8], _: &mut Out<'_>) -> Answer {
-        if let Some(seat) = &self.seat {
-            seat.publish(Bytes::copy_from_slice(msg));
-        }
+        self.seat.publish(msg);
         Answer::Done
     }
 }
@@ -130,7 +126,7 @@ impl Handler for Chat {
 fn a_room_reaches_every_other_member_once_across_threads() {
     let room = Room::new();
     let inside = room.clone();
-    let server = Server::new(each(move |_| Chat { room: inside.clone(), seat: None }))
+    let server = Server::new(each(move |peer| Chat { seat: inside.join(peer) }))
         .threads(3)
         .listen("tcp://127.0.0.1:0", Lines::new())
         .start()
@@ -158,7 +154,7 @@ fn a_burst_of_messages_reaches_every_member_that_reads() {
     for line in ["x\n", "a line of common length, as it is in a page that is pasted\n"] {
         let room = Room::new();
         let inside = room.clone();
-        let server = Server::new(each(move |_| Chat { room: inside.clone(), seat: None }))
+        let server = Server::new(each(move |peer| Chat { seat: inside.join(peer) }))
             .threads(2)
             .listen("tcp://127.0.0.1:0", Lines::new())
             .start()
@@ -182,7 +178,7 @@ fn a_burst_of_messages_reaches_every_member_that_reads() {
 fn a_member_that_reads_too_slowly_loses_the_oldest_and_nobody_else_notices() {
     let room = Room::new();
     let inside = room.clone();
-    let server = Server::new(each(move |_| Chat { room: inside.clone(), seat: None }))
+    let server = Server::new(each(move |peer| Chat { seat: inside.join(peer) }))
         .threads(2)
         .listen("tcp://127.0.0.1:0", Lines::new())
         .start()

@@ -8,21 +8,17 @@ use adit::prelude::*;
 use examples::announce;
 
 struct Chat {
-    room: Room,
     name: String,
-    seat: Option<Seat>,
+    seat: Seat, // dropped with the conversation: it leaves the room
 }
 
 impl Handler for Chat {
     fn opened(&mut self, _: &Peer, out: &mut Out<'_>) {
-        self.seat = Some(self.room.join(out)); // dropped with this value: the seat is free again
         out.send(format!("welcome, {}", self.name));
     }
 
     fn message(&mut self, msg: &[u8], _: &mut Out<'_>) -> Answer {
-        if let Some(seat) = &self.seat {
-            seat.publish([self.name.as_bytes(), b": ", msg].concat()); // to the others
-        }
+        self.seat.publish([self.name.as_bytes(), b": ", msg].concat()); // to the others
         Answer::Done
     }
 }
@@ -30,8 +26,7 @@ impl Handler for Chat {
 fn main() -> adit::Result {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".to_owned());
     let room = Room::new();
-    let name = |peer: &Peer| peer.remote().place_text();
-    let chat = each(move |peer| Chat { room: room.clone(), name: name(peer), seat: None });
+    let chat = each(move |peer| Chat { name: peer.remote().place_text(), seat: room.join(peer) });
     Server::new(chat).listen(format!("tcp://{address}"), Lines::new()).on_event(announce).run()
 }
 // endregion

@@ -70,11 +70,7 @@ pub(super) fn start(
         Service::Time => messages(each(|_| Clock { say: time }), raw, plan, limits, observers),
         Service::Chat => {
             let room = Room::new();
-            let chat = each(move |peer: &Peer| Chat {
-                room: room.clone(),
-                seat: None,
-                number: peer.number(),
-            });
+            let chat = each(move |peer| Chat { number: peer.number(), seat: room.join(peer) });
             messages(chat, Lines::new(), plan, limits, observers)
         }
         Service::Chargen => {
@@ -179,20 +175,13 @@ async fn chargen(conn: Conn) -> Result<(), BoxError> {
 
 /// Every line goes to all others, with the number of who said it.
 struct Chat {
-    room: Room,
-    seat: Option<Seat>,
     number: u64,
+    seat: Seat,
 }
 
 impl Handler for Chat {
-    fn opened(&mut self, _peer: &Peer, out: &mut Out<'_>) {
-        self.seat = Some(self.room.join(out));
-    }
-
     fn message(&mut self, msg: &[u8], _out: &mut Out<'_>) -> Answer {
-        if let Some(seat) = &self.seat {
-            seat.publish([format!("{}: ", self.number).as_bytes(), msg].concat());
-        }
+        self.seat.publish([format!("{}: ", self.number).as_bytes(), msg].concat());
         Answer::Done
     }
 

@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Context as TaskContext;
 use std::time::Instant;
 
-use super::{Conversation, Input, panic_text};
+use super::{Conversation, Input, MESSAGES_PER_TURN, panic_text};
 use crate::codec::{CutShort, Frame, Skip};
 use crate::event::{Action, Direction, What};
 use crate::handler::{Answer, Handler, Out};
 use crate::transport::Transport;
-use crate::{Code, Codec, Overlong, room};
+use crate::{Code, Codec, Overlong};
 
 /// Framing that may stand around a message of the greatest length.
 const FRAMING_BYTES: usize = 1 << 10;
@@ -48,7 +48,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         while self.ended.is_none() {
             let left = &buf[at..];
             let is_full = self.answers.len() >= self.context.limits.in_flight;
-            if is_full || room::has_published_enough() {
+            if is_full || self.handled >= MESSAGES_PER_TURN {
                 self.held = !left.is_empty() || self.input == Input::Ended;
                 break;
             }
@@ -106,6 +106,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
     fn message(&mut self, msg: &[u8], output: &mut Vec<u8>, cx: &mut TaskContext<'_>) {
         self.emit(|| What::Message { dir: Direction::In, len: msg.len() });
         self.clock.heard = true;
+        self.handled += 1;
         let answer = self.call(output, |handler, out| handler.message(msg, out));
         self.take(answer, output, cx);
     }

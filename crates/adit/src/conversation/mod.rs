@@ -24,13 +24,18 @@ use crate::linger::{self, LingerLimits};
 use crate::observe::Sequence;
 use crate::peer::{Closed, Peer};
 use crate::transport::Transport;
-use crate::{Code, Codec, room};
+use crate::{Code, Codec};
 
 mod clock;
 mod input;
 
 use clock::Clock;
 use input::Skipping;
+
+/// Messages that are handled in one turn of a conversation. Then the others of its thread have theirs:
+/// one peer that sends many small messages must not hold them up, nor may it publish more to a room in
+/// one go than the inboxes of its members hold.
+const MESSAGES_PER_TURN: usize = 1024;
 
 /// What a conversation is held in: where messages begin and end, and who answers them.
 pub(crate) struct Protocol<C, H> {
@@ -117,9 +122,11 @@ struct Conversation<'a, T, C, H> {
     input: Input,
     /// The beginning of a message, or messages held back. Owns memory only while there is any.
     rest: BytesMut,
-    /// The leftover may hold whole messages that `in_flight` held back: no read event will come for
-    /// them.
+    /// The leftover may hold whole messages that `in_flight`, or the end of a turn, held back: no read
+    /// event will come for them.
     held: bool,
+    /// Messages handled in this turn.
+    handled: usize,
     skipping: Skipping,
     answers: Answers,
     /// Framed bytes the peer has not taken yet. Owns memory only while there are any.
@@ -150,6 +157,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             input: Input::Open,
             rest: BytesMut::new(),
             held: false,
+            handled: 0,
             skipping: Skipping::No,
             answers: Answers::default(),
             unsent: BytesMut::new(),
@@ -191,7 +199,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
 
     fn poll(&mut self, cx: &mut TaskContext<'_>, timer: Pin<&mut Sleep>) -> Poll<Code> {
         self.peer.desk().attend(cx.waker());
-        room::begin_turn();
+        self.handled = 0;
         loop {
             let more_mail = self.take_mail(cx);
             self.take_answers(cx);
@@ -214,7 +222,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
                 break;
             }
             match self.read(cx) {
-                Poll::Ready(Ok(())) if room::has_published_enough() => {
+                Poll::Ready(Ok(())) if self.handled >= MESSAGES_PER_TURN => {
                     cx.waker().wake_by_ref();
                     break;
                 }
