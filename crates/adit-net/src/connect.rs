@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::stream::Options;
 use crate::sys::{Switch, switch_on};
@@ -74,13 +74,31 @@ pub async fn tcp(peer: SocketAddr, source: Source, options: &Options) -> io::Res
         }
         socket.bind(&address.into())?;
     }
-    let stream = TcpSocket::from_std_stream(socket.into()).connect(peer).await?;
+    let stream = connected(socket, peer).await?;
     if stream.local_addr().is_ok_and(|local| local == peer) {
         // Closed by a reset, else the port stays busy with a connection to itself.
         crate::stream::reset_on_close(&stream)?;
         return Err(io::Error::new(io::ErrorKind::ConnectionRefused, SelfConnect));
     }
     Ok(stream)
+}
+
+/// Connects, and leaves a reset that comes right behind the handshake to who reads.
+///
+/// tokio's own `connect` asks for the error of the socket (`SO_ERROR`), which takes it away: a peer that
+/// answers and resets at once would look as if it had never been there, and its answer would be lost.
+async fn connected(socket: Socket, peer: SocketAddr) -> io::Result<TcpStream> {
+    match socket.connect(&peer.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    // Without a peer it is over, or never was; either way nothing more can come.
+    if stream.peer_addr().is_ok() || crate::stream::unread(&stream)? > 0 {
+        return Ok(stream);
+    }
+    Err(stream.take_error()?.unwrap_or_else(|| io::ErrorKind::NotConnected.into()))
 }
 
 fn choose_port_at_connect(socket: &Socket) -> io::Result<()> {
@@ -138,9 +156,11 @@ mod tests {
     use super::{SelfConnect, Source, peer_credentials, tcp, unix};
     use crate::stream::Options;
     use crate::unix::UnixName;
-    use std::io::ErrorKind;
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+    use std::io::{ErrorKind, Write as _};
+    use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener};
+    use std::task::{Context, Waker};
     use std::time::Duration;
+    use tokio::io::AsyncReadExt as _;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -172,6 +192,39 @@ mod tests {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, free.port()));
         let error = block_on(tcp(peer, Source::default(), &Options::default())).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn what_a_peer_says_right_before_it_resets_is_read_and_then_the_reset() {
+        for ends_first in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            block_on(async {
+                let options = Options::default();
+                let mut connecting = std::pin::pin!(tcp(address, Source::default(), &options));
+                let mut context = Context::from_waker(Waker::noop());
+                assert!(connecting.as_mut().poll(&mut context).is_pending());
+                // All of this happens before anybody looks whether the connection is there.
+                let (mut peer, _) = listener.accept().unwrap();
+                peer.write_all(b"part").unwrap();
+                if ends_first {
+                    peer.shutdown(Shutdown::Write).unwrap();
+                }
+                crate::stream::reset_on_close(&peer).unwrap();
+                drop(peer);
+                let mut stream = connecting.await.unwrap();
+                let mut heard = [0; 4];
+                stream.read_exact(&mut heard).await.unwrap();
+                assert_eq!(&heard, b"part");
+                let end = stream.read(&mut heard).await.map_err(|error| error.kind());
+                if ends_first {
+                    let error = stream.take_error().unwrap().map(|error| error.kind());
+                    assert_eq!((end, error), (Ok(0), Some(ErrorKind::BrokenPipe)));
+                } else {
+                    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+                }
+            });
+        }
     }
 
     #[test]
