@@ -6,6 +6,8 @@ use std::time::Duration;
 use adit::address::{parse_duration, parse_size};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::complaint::BadValue;
+
 /// The first screen of `adit --help`: what there is, and three lines to paste.
 const OVERVIEW: &str = "\
 {about}
@@ -86,7 +88,7 @@ pub(crate) enum Topic {
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
     /// Where to connect: HOST:PORT, HOST PORT, PORT, udp://HOST:PORT, a Unix socket's path
-    #[arg(required = true, num_args = 1..=3, value_name = "ADDR")]
+    #[arg(required = true, num_args = 1.., value_name = "ADDR")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) net: Net,
@@ -103,7 +105,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "WHAT", default_value = "send")]
     pub(crate) eof: Eof,
     /// Wait so long for the answer after the end of input [default: for ever; datagrams: 5s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true)]
     pub(crate) linger: Option<Duration>,
     /// How input becomes messages and messages become output (adit help udp)
     #[arg(long, value_name = "FRAME")]
@@ -112,10 +114,10 @@ pub(crate) struct Connect {
     #[arg(short = 'C', long)]
     pub(crate) crlf: bool,
     /// Connect again so often when the connection fails or is lost; `forever`
-    #[arg(long, value_name = "N", value_parser = parse_retry, default_value = "0")]
+    #[arg(long, value_name = "N", value_parser = parse_retry, allow_negative_numbers = true, default_value = "0")]
     pub(crate) retry: Retry,
     /// Random waits between tries: from nothing to A, doubling up to B
-    #[arg(long, value_name = "A..B", value_parser = parse_backoff, default_value = "100ms..30s")]
+    #[arg(long, value_name = "A..B", value_parser = parse_backoff, allow_negative_numbers = true, default_value = "100ms..30s")]
     pub(crate) backoff: adit::Backoff,
     /// Only send: read nothing, and over datagrams expect no answer
     #[arg(long, conflicts_with = "recv_only")]
@@ -142,16 +144,16 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) talk: Talk,
     /// Connections at once; newcomers wait in the kernel's queue
-    #[arg(long, value_name = "N|off", value_parser = parse_count, default_value = "1024")]
+    #[arg(long, value_name = "N|off", value_parser = parse_count, allow_negative_numbers = true, default_value = "1024")]
     pub(crate) max_conns: adit::Limit<usize>,
     /// How long conversations may take to finish after SIGTERM
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true, default_value = "30s")]
     pub(crate) drain: Duration,
     /// Serve one conversation, then exit with its code
     #[arg(long)]
     pub(crate) once: bool,
     /// Write a line per socket to descriptor N once it can be connected to, then close it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_descriptor, allow_negative_numbers = true)]
     pub(crate) ready_fd: Option<i32>,
     /// Write the same lines to standard output
     #[arg(long)]
@@ -175,7 +177,7 @@ pub(crate) struct Wait {
     #[command(flatten)]
     pub(crate) client: Client,
     /// Give up after this time, with exit status 124
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true, default_value = "30s")]
     pub(crate) period: Duration,
     /// What has to be true of the port [default: open; datagrams: reply]
     #[arg(long, value_name = "STATE")]
@@ -217,13 +219,13 @@ pub(crate) struct Net {
 #[derive(Debug, Args)]
 pub(crate) struct Client {
     /// Our own address
-    #[arg(short = 's', value_name = "ADDR")]
+    #[arg(short = 's', value_name = "ADDR", value_parser = parse_ip)]
     pub(crate) source: Option<IpAddr>,
     /// Our own port
-    #[arg(short = 'p', value_name = "PORT")]
+    #[arg(short = 'p', value_name = "PORT", value_parser = parse_port, allow_negative_numbers = true)]
     pub(crate) source_port: Option<u16>,
     /// Time for names, addresses and connecting, in total [default: 10s]
-    #[arg(short = 'w', long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(short = 'w', long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true)]
     pub(crate) connect_timeout: Option<Duration>,
 }
 
@@ -231,19 +233,19 @@ pub(crate) struct Client {
 #[derive(Debug, Args)]
 pub(crate) struct Limits {
     /// A started message has to be whole in this time [default: 30s; serve]
-    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
     pub(crate) message_timeout: Option<adit::Limit<Duration>>,
     /// The first byte has to come in this time [default: off; serve]
-    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
     pub(crate) first_message: Option<adit::Limit<Duration>>,
     /// No byte either way for so long [default: 300s; connect, by hand: off]
-    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
     pub(crate) idle: Option<adit::Limit<Duration>>,
     /// The peer takes nothing it is owed for so long [default: 30s; connect 120s, by hand 300s]
-    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
     pub(crate) stall: Option<adit::Limit<Duration>>,
     /// The whole conversation [default: off]
-    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
     pub(crate) max_time: Option<adit::Limit<Duration>>,
 }
 
@@ -262,7 +264,7 @@ pub(crate) struct Talk {
     #[arg(long)]
     pub(crate) raw: bool,
     /// First bytes of payload in --json events: a number, or none
-    #[arg(long, value_name = "N|none", value_parser = parse_payload, default_value = "none")]
+    #[arg(long, value_name = "N|none", value_parser = parse_payload, allow_negative_numbers = true, default_value = "none")]
     pub(crate) payload: adit::event::Payload,
 }
 
@@ -280,7 +282,7 @@ pub(crate) struct Say {
     )]
     pub(crate) json: Option<Json>,
     /// Say more
-    #[arg(short = 'v', long)]
+    #[arg(short = 'v', long, overrides_with = "verbose")]
     pub(crate) verbose: bool,
     /// Say only what went wrong
     #[arg(long, conflicts_with = "verbose")]
@@ -341,47 +343,68 @@ pub(crate) enum Retry {
     Forever,
 }
 
-fn parse_limit(text: &str) -> Result<adit::Limit<Duration>, adit::address::UnitError> {
+fn parse_time(text: &str) -> Result<Duration, BadValue> {
+    Ok(parse_duration(text)?)
+}
+
+fn parse_limit(text: &str) -> Result<adit::Limit<Duration>, BadValue> {
     match text {
         "off" => Ok(adit::Limit::Off),
-        text => parse_duration(text).map(adit::Limit::At),
+        text => Ok(adit::Limit::At(parse_duration(text)?)),
     }
 }
 
-fn parse_count(text: &str) -> Result<adit::Limit<usize>, String> {
+fn parse_ip(text: &str) -> Result<IpAddr, BadValue> {
+    let bad = || BadValue::new(text, "IP address", "write one of this host's, as 192.0.2.7");
+    text.parse().map_err(|_no_address| bad())
+}
+
+fn parse_port(text: &str) -> Result<u16, BadValue> {
+    let bad = || BadValue::new(text, "port", "write a number from 0 to 65535");
+    text.parse().map_err(|_no_port| bad())
+}
+
+fn parse_descriptor(text: &str) -> Result<i32, BadValue> {
+    let bad = || BadValue::new(text, "descriptor", "write its number, as in --ready-fd 3 3>FILE");
+    text.parse().ok().filter(|number| *number >= 0).ok_or_else(bad)
+}
+
+fn parse_count(text: &str) -> Result<adit::Limit<usize>, BadValue> {
     match text {
         "off" => Ok(adit::Limit::Off),
         text => match text.parse() {
-            Ok(0) | Err(_) => Err("a number from 1, or off".to_owned()),
+            Ok(0) | Err(_) => Err(BadValue::new(text, "limit", "write a number from 1, or off")),
             Ok(count) => Ok(adit::Limit::At(count)),
         },
     }
 }
 
-fn parse_retry(text: &str) -> Result<Retry, String> {
+fn parse_retry(text: &str) -> Result<Retry, BadValue> {
     match text {
         "forever" => Ok(Retry::Forever),
         text => {
-            text.parse().map(Retry::Times).map_err(|_no_number| "a number, or forever".to_owned())
+            let bad = || BadValue::new(text, "count", "write a number below 4 billion, or forever");
+            text.parse().map(Retry::Times).map_err(|_no_number| bad())
         }
     }
 }
 
-fn parse_backoff(text: &str) -> Result<adit::Backoff, String> {
-    let (first, max) = text.split_once("..").ok_or("two times, as in 100ms..30s")?;
-    let time = |text| parse_duration(text).map_err(|error| error.to_string());
-    let backoff = adit::Backoff { first: time(first)?, max: time(max)? };
+fn parse_backoff(text: &str) -> Result<adit::Backoff, BadValue> {
+    let hint = "write two times, the shorter one first: 100ms..30s";
+    let (first, max) =
+        text.split_once("..").ok_or_else(|| BadValue::new(text, "range of times", hint))?;
+    let backoff = adit::Backoff { first: parse_duration(first)?, max: parse_duration(max)? };
     if backoff.first > backoff.max {
-        return Err("the first time is the longer one".to_owned());
+        return Err(BadValue::said(format!("{first} is longer than {max}"), hint));
     }
     Ok(backoff)
 }
 
-fn parse_payload(text: &str) -> Result<adit::event::Payload, String> {
+fn parse_payload(text: &str) -> Result<adit::event::Payload, BadValue> {
     match text {
         "none" => Ok(adit::event::Payload::None),
         text => {
-            let bytes = parse_size(text).map_err(|error| error.to_string())?;
+            let bytes = parse_size(text)?;
             Ok(adit::event::Payload::First(usize::try_from(bytes).unwrap_or(usize::MAX)))
         }
     }

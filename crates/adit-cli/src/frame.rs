@@ -4,6 +4,8 @@ use adit::codec::{Codec, Delimited, Fixed, Frame as Found, Length32, Lines, Whol
 use adit::system::UDP_BYTES_MAX;
 use adit::{Blame, Code, Error, Result};
 
+use crate::complaint::quoted;
+
 /// How messages stand in standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -48,7 +50,7 @@ impl Frame {
         frame.ok_or_else(|| {
             let what = match text {
                 "raw" => "--frame raw has no messages, and datagrams need them".to_owned(),
-                text => format!("unknown frame \"{text}\""),
+                text => format!("unknown frame {}", quoted(text)),
             };
             let hint =
                 "line, line-nl, delim:TEXT, null, len32, fixed:N, json, hex, chunk:N or whole";
@@ -122,7 +124,9 @@ impl Splitter {
             found => found.map_err(|error| (Code::BadFrame, error.to_string())),
         };
         let found = found.map_err(|(code, text)| {
-            Error::new(code, Blame::Caller, format!("standard input: {text}"))
+            let what = format!("standard input: {text}");
+            Error::new(code, Blame::Caller, what)
+                .with_hint("what was whole is sent, this is not: adit help udp")
         })?;
         let left = &self.buffer[self.at..];
         match found {
@@ -130,15 +134,17 @@ impl Splitter {
                 let msg = left[body].to_vec();
                 self.at += used;
                 let msg = if self.frame == Frame::Hex { from_hex(&msg)? } else { msg };
-                too_big(msg.len())?;
+                too_big(Some(msg.len()))?;
                 Ok(Some(msg))
             }
             None => {
                 // A record that announces or already has more than fits need not be waited for.
                 let digits = if self.frame == Frame::Hex { 2 } else { 1 };
                 let announced = self.codec.announced(left).unwrap_or(0);
-                too_big(usize::try_from(announced).unwrap_or(usize::MAX))?;
-                too_big((left.len() / digits).saturating_sub(2))?;
+                too_big(Some(usize::try_from(announced).unwrap_or(usize::MAX)))?;
+                // How long it is going to be is not known.
+                let is_over = (left.len() / digits).saturating_sub(2) > UDP_BYTES_MAX;
+                too_big(if is_over { None } else { Some(0) })?;
                 Ok(None)
             }
         }
@@ -170,11 +176,14 @@ impl Codec for KeepNewline {
     }
 }
 
-fn too_big(bytes: usize) -> Result<()> {
-    if bytes <= UDP_BYTES_MAX {
-        return Ok(());
-    }
-    let what = format!("a datagram of {bytes} B or more exceeds the UDP limit {UDP_BYTES_MAX} B");
+/// Refuses a message longer than the transport takes; of one without a length only that is known.
+fn too_big(bytes: Option<usize>) -> Result<()> {
+    let how_long = match bytes {
+        Some(bytes) if bytes <= UDP_BYTES_MAX => return Ok(()),
+        Some(bytes) => format!("datagram of {bytes} B"),
+        None => "datagram".to_owned(),
+    };
+    let what = format!("{how_long} exceeds the UDP limit {UDP_BYTES_MAX} B");
     let hint = "split it: --frame chunk:1200";
     Err(Error::new(Code::TooBig, Blame::Caller, what).with_hint(hint))
 }
@@ -191,7 +200,8 @@ fn from_hex(line: &[u8]) -> Result<Vec<u8>> {
         _ => {
             let line = adit::escape::escape_line(line, 40);
             let what = format!("standard input: \"{line}\" is no line of hexadecimal digits");
-            Err(Error::new(Code::BadFrame, Blame::Caller, what))
+            Err(Error::new(Code::BadFrame, Blame::Caller, what)
+                .with_hint("write two for each byte"))
         }
     }
 }

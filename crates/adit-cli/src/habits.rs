@@ -3,37 +3,47 @@
 
 use std::ffi::OsString;
 
+use adit::{Error, Result};
+
+use crate::complaint::{takes_word, usage};
+
 /// The words of the command line with the verb spelled out, or why they cannot be meant.
-pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled, String> {
+pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_else(|| "adit".into());
-    let rest: Vec<OsString> = words.collect();
-    let first = rest.first().and_then(|word| word.to_str()).unwrap_or_default();
+    let words = words.map(as_text).collect::<Result<Vec<String>>>()?;
+    let first = words.first().map_or("--help", String::as_str);
     let (verb, rest) = match first {
-        "" | "-h" | "--help" | "-V" | "--version" => (None, rest),
-        word if VERBS.contains(&word) => (None, rest),
+        "-h" | "--help" | "-V" | "--version" => {
+            let words = [program].into_iter().chain(words.into_iter().map(Into::into)).collect();
+            return Ok(Spelled { verb: "", words, notes: Vec::new() });
+        }
         word if LATER.contains(&word) => {
-            return Err(format!("adit {word} is not part of this version"));
+            let what = format!("adit {word} is not part of this version");
+            return Err(usage(what, &format!("a host of that name: adit connect {word} PORT")));
         }
-        word if is_listen(word) => {
-            let flags = word.replace('l', "");
-            let mut rest: Vec<OsString> = rest.into_iter().skip(1).collect();
-            if flags != "-" {
-                rest.insert(0, flags.into());
-            }
-            (Some("serve"), rest)
-        }
-        _ => (Some("connect"), rest),
+        word if is_listen(word) => ("serve", without_l(words)),
+        word => match VERBS.iter().find(|verb| **verb == word) {
+            Some(verb) => (*verb, words.into_iter().skip(1).collect()),
+            None => ("connect", words),
+        },
     };
-    let notes = refuse_traps(verb, &rest)?;
-    let kept = rest.into_iter().filter(|word| word != "-k" && word != "-N");
-    let words = [program].into_iter().chain(verb.map(Into::into)).chain(kept).collect();
-    Ok(Spelled { words, notes })
+    let mut walk = Walk { verb, kept: Vec::new(), notes: Vec::new(), has_address: false };
+    if matches!(verb, "connect" | "serve" | "wait") {
+        walk.all(rest)?;
+    } else {
+        walk.kept = rest;
+    }
+    let kept = walk.kept.into_iter().map(Into::into);
+    let words = [program, verb.into()].into_iter().chain(kept).collect();
+    Ok(Spelled { verb, words, notes: walk.notes })
 }
 
 /// A command line in adit's own words.
 #[derive(Debug)]
 pub(crate) struct Spelled {
+    /// The subcommand; none for the overview.
+    pub(crate) verb: &'static str,
     pub(crate) words: Vec<OsString>,
     /// What to say about habits that need no flag here.
     pub(crate) notes: Vec<&'static str>,
@@ -44,45 +54,149 @@ const VERBS: [&str; 6] = ["connect", "serve", "wait", "demo", "completions", "he
 /// Verbs of the design that a word cannot mean as a host: they are refused, not connected to.
 const LATER: [&str; 5] = ["forward", "bench", "explain", "lab", "farm"];
 
-/// `-l`, also among other short flags: `-lu`, `-ul`, `-lk`.
-fn is_listen(word: &str) -> bool {
-    word.strip_prefix('-').is_some_and(|flags| {
-        flags.contains('l') && flags.chars().all(|flag| "lukvn46UNC".contains(flag))
+/// Short flags that take a value: what is behind them is none of their company.
+const WITH_VALUE: &str = "swp";
+
+fn as_text(word: OsString) -> Result<String> {
+    word.into_string().map_err(|word| {
+        let shown = adit::escape::escape_line(word.as_encoded_bytes(), 200);
+        let what = format!("\"{shown}\" is not valid UTF-8, and words of the command line are");
+        usage(what, "bytes of any kind go through standard input")
     })
 }
 
-fn refuse_traps(verb: Option<&str>, words: &[OsString]) -> Result<Vec<&'static str>, String> {
-    let mut notes = Vec::new();
-    let listens = verb == Some("serve");
-    let mut previous = "";
-    for word in words.iter().filter_map(|word| word.to_str()) {
-        let trap = match word {
-            "-q" => "-q is spelled --end and --linger here: adit help eof",
-            "-e" | "-c" => "-e and -c are not part of this version",
-            "-i" => "-i is spelled --idle here",
-            "-x" | "-o" => "-x and -o are not part of this version",
-            "-l" if verb == Some("connect") => "-l comes first: adit -l PORT, or adit serve PORT",
-            "-p" if listens => {
-                "-p is the source port of a client; to listen on one: adit serve PORT"
-            }
-            "-k" => {
-                notes.push("-k is not needed: a server serves many clients, one after the other and at once");
-                ""
-            }
-            "-N" => {
-                notes.push("-N is not needed: the end of input is always passed on");
-                ""
-            }
-            _ => "",
-        };
-        // The value of a flag is no flag.
-        if !trap.is_empty() && !matches!(previous, "--send" | "--frame") {
-            return Err(trap.to_owned());
-        }
-        previous = word;
-    }
-    Ok(notes)
+/// `-l`, also among other short flags: `-lu`, `-ul`, `-lk`, `-lvp`.
+fn is_listen(word: &str) -> bool {
+    let flags = word.strip_prefix('-').filter(|flags| !flags.starts_with('-'));
+    flags.is_some_and(|flags| {
+        flags
+            .split(|flag| WITH_VALUE.contains(flag))
+            .next()
+            .is_some_and(|alone| alone.contains('l'))
+    })
 }
+
+/// The words behind `-l`, and the flags beside it.
+fn without_l(mut words: Vec<String>) -> Vec<String> {
+    let flags = words.remove(0).replacen('l', "", 1);
+    if flags != "-" {
+        words.insert(0, flags);
+    }
+    words
+}
+
+/// Goes through the words of a verb.
+struct Walk {
+    verb: &'static str,
+    kept: Vec<String>,
+    notes: Vec<&'static str>,
+    has_address: bool,
+}
+
+impl Walk {
+    fn all(&mut self, words: Vec<String>) -> Result<()> {
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            if word == "--" {
+                return self.rest(words);
+            }
+            // The value of a flag is no flag.
+            let takes_value = match word.strip_prefix('-') {
+                Some(long) if long.starts_with('-') => {
+                    let takes = !word.contains('=') && takes_word(&word);
+                    self.kept.push(word);
+                    takes
+                }
+                Some(flags) if !flags.is_empty() => {
+                    let next = words.as_slice().first().map(String::as_str);
+                    self.short(flags, next)?
+                }
+                _ => {
+                    self.has_address = true;
+                    self.kept.push(word);
+                    false
+                }
+            };
+            if takes_value {
+                self.kept.extend(words.next());
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands behind `--`: addresses, but behind an address the program that other tools start.
+    fn rest(&mut self, words: impl Iterator<Item = String>) -> Result<()> {
+        let mut words = words.peekable();
+        if self.has_address && words.peek().is_some() {
+            return Err(programs("-- CMD"));
+        }
+        self.kept.push("--".to_owned());
+        self.kept.extend(words);
+        Ok(())
+    }
+
+    /// Short flags in one word; says whether the last one takes the next word.
+    fn short(&mut self, flags: &str, next: Option<&str>) -> Result<bool> {
+        let mut kept = String::from("-");
+        let mut takes_value = false;
+        for (at, flag) in flags.char_indices() {
+            let behind = &flags[at + flag.len_utf8()..];
+            self.refuse(flag, behind, next)?;
+            match flag {
+                'k' => self.notes.push(NOTE_K),
+                'N' => self.notes.push(NOTE_N),
+                flag if WITH_VALUE.contains(flag) => {
+                    kept.push_str(&flags[at..]);
+                    takes_value = behind.is_empty();
+                    break;
+                }
+                flag => kept.push(flag),
+            }
+        }
+        if kept != "-" {
+            self.kept.push(kept);
+        }
+        Ok(takes_value)
+    }
+
+    fn refuse(&self, flag: char, behind: &str, next: Option<&str>) -> Result<()> {
+        let (what, hint) = match flag {
+            'q' => ("-q is spelled --end and --linger here", "adit help eof"),
+            'e' => return Err(programs("-e")),
+            'c' => return Err(programs("-c")),
+            'i' => ("-i is spelled --idle here", "no byte for so long: --idle 5s"),
+            'x' => {
+                let hint = "to see what comes: adit HOST PORT | od -c";
+                ("-x is not part of this version", hint)
+            }
+            'o' => {
+                let hint = "to keep what comes: adit HOST PORT | tee FILE";
+                ("-o is not part of this version", hint)
+            }
+            'l' if self.verb == "connect" => ("-l comes first", "adit -l PORT, or adit serve PORT"),
+            'l' if self.verb == "serve" => ("-l is not needed: adit serve listens", "leave it out"),
+            'l' => ("-l is for servers", "to listen: adit serve PORT"),
+            'p' if self.verb == "serve" => {
+                let port = if behind.is_empty() { next } else { Some(behind) };
+                let is_port = |port: &&str| port.parse::<u16>().is_ok();
+                let port = port.filter(is_port).unwrap_or("PORT");
+                let hint = format!("to listen on one: adit serve {port}");
+                return Err(usage("-p is the source port of a client", &hint));
+            }
+            _ => return Ok(()),
+        };
+        Err(usage(what, hint))
+    }
+}
+
+fn programs(written: &str) -> Error {
+    let what = format!("{written} starts a program, which is not part of this version");
+    usage(what, "a handler of your own: docs/guide.md")
+}
+
+const NOTE_K: &str =
+    "-k is not needed: a server serves many clients, one after the other and at once";
+const NOTE_N: &str = "-N is not needed: the end of input is always passed on";
 
 #[cfg(test)]
 mod tests {
@@ -90,7 +204,7 @@ mod tests {
 
     fn spelled(words: &str) -> Result<String, String> {
         let words = std::iter::once("adit").chain(words.split_whitespace()).map(Into::into);
-        let spelled = spell_out(words.collect())?;
+        let spelled = spell_out(words.collect()).map_err(|error| format!("{error:?}"))?;
         let words: Vec<_> = spelled.words.iter().map(|word| word.to_string_lossy()).collect();
         Ok(words[1..].join(" "))
     }
@@ -106,6 +220,14 @@ mod tests {
         assert_eq!(spelled("serve echo 7000").unwrap(), "serve echo 7000");
         assert_eq!(spelled("--help").unwrap(), "--help");
         assert_eq!(spelled("").unwrap(), "");
+        assert_eq!(spelled("-lkv 7000").unwrap(), "serve -v 7000");
+        assert_eq!(spelled("-vNw 5 host 80").unwrap(), "connect -vw 5 host 80");
+        assert_eq!(spelled("-w 5 -- host 80").unwrap(), "connect -w 5 -- host 80");
+        assert_eq!(
+            spelled("-s 10.0.0.1 -p20 host 80").unwrap(),
+            "connect -s 10.0.0.1 -p20 host 80"
+        );
+        assert_eq!(spelled("wait --send -q host 80").unwrap(), "wait --send -q host 80");
     }
 
     #[test]
@@ -113,10 +235,16 @@ mod tests {
         for (words, says) in [
             ("-q 1 host 80", "--linger"),
             ("host 80 -e /bin/sh", "not part of this version"),
-            ("-l -p 7000", "adit serve PORT"),
+            ("-l -p 7000", "adit serve 7000"),
             ("host 80 -i 5", "--idle"),
             ("-u -l 7000", "comes first"),
             ("forward :1 :2", "not part of this version"),
+            ("-q1 host 80", "--linger"),
+            ("-vq 1 host 80", "--linger"),
+            ("-lp 7000", "adit serve 7000"),
+            ("-lp7000", "adit serve 7000"),
+            ("serve echo -p 7000", "adit serve 7000"),
+            ("host 80 -- cat -v", "starts a program"),
         ] {
             let error = spelled(words).unwrap_err();
             assert!(error.contains(says), "{words}: {error}");

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod complaint;
 mod connect;
 mod demo;
 mod exit;
@@ -29,20 +30,24 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Exit {
-    let spelled = match habits::spell_out(std::env::args_os().collect()) {
+    let words: Vec<_> = std::env::args_os().collect();
+    let is_bare = words.len() < 2;
+    let spelled = match habits::spell_out(words) {
         Ok(spelled) => spelled,
         Err(trap) => return usage(&trap),
     };
+    if is_bare {
+        // Nothing was asked for, so nothing was done, and that is no success.
+        say::overview(&Cli::command().render_help().to_string());
+        return Exit::of(adit::Code::Usage);
+    }
     let cli = match Cli::try_parse_from(spelled.words) {
         Ok(cli) => cli,
         Err(error) if !error.use_stderr() => {
             say::print(&error.to_string());
             return Exit::OK;
         }
-        Err(error) => {
-            let text = error.to_string();
-            return usage(text.trim().trim_start_matches("error: "));
-        }
+        Err(error) => return usage(&complaint::of(&error, spelled.verb)),
     };
     for note in spelled.notes {
         say::note(note);
@@ -63,9 +68,9 @@ fn run() -> Exit {
     }
 }
 
-fn usage(what: &str) -> Exit {
-    say::note(&format!("{what} (code=usage)"));
-    Exit::of(adit::Code::Usage)
+fn usage(error: &adit::Error) -> Exit {
+    say::note(&say::error_text(error));
+    Exit::of(error.code())
 }
 
 /// The completion script, from the same definition as the parser.

@@ -1,10 +1,14 @@
 //! From the words of a command line to addresses, with the habits of other tools understood.
 
-use adit::address::Role;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
+
+use adit::address::{Place, Role};
 use adit::endpoint::Transport;
-use adit::{Address, Blame, Code, Dial, Error, Family, Result};
+use adit::escape::escape_line;
+use adit::{Address, AddressError, Blame, Code, Dial, Error, Family, Result};
 
 use crate::args::{Client, Net};
+use crate::complaint::{quoted, usage};
 
 /// What the flags say about the transport of addresses without a scheme.
 pub(crate) fn transport(net: &Net) -> Transport {
@@ -16,17 +20,14 @@ pub(crate) fn transport(net: &Net) -> Transport {
     }
 }
 
-/// Exactly one address.
-pub(crate) fn one(words: &[String], net: &Net, role: Role) -> Result<Address> {
-    let (address, used) = read(words, net, role)?;
+/// Exactly one address to connect to.
+pub(crate) fn one(words: &[String], net: &Net) -> Result<Address> {
+    let (address, used) = read(words, net, Role::Connect)?;
     if let Some(more) = words.get(used) {
         let first = words[..used].join(" ");
-        let what = match looks_like_a_range(more) {
-            true => format!("port ranges are not supported: \"{more}\""),
-            false => format!("two addresses, \"{first}\" and \"{more}\": connect takes one"),
-        };
-        let hint = format!("adit connect {first}");
-        return Err(Error::new(Code::Usage, Blame::Caller, what).with_hint(hint));
+        let what =
+            format!("two addresses, {} and {}: connect takes one", quoted(&first), quoted(more));
+        return Err(usage(what, &format!("adit connect {}", shown(&first))));
     }
     Ok(address)
 }
@@ -37,7 +38,10 @@ pub(crate) fn all(words: &[String], net: &Net, role: Role) -> Result<Vec<Address
     let mut rest = words;
     while !rest.is_empty() {
         let (address, used) = read(rest, net, role)?;
-        addresses.push(address);
+        match role {
+            Role::Listen => addresses.extend(of_family(address, net)?),
+            Role::Connect => addresses.push(address),
+        }
         rest = &rest[used..];
     }
     Ok(addresses)
@@ -50,23 +54,92 @@ fn read(words: &[String], net: &Net, role: Role) -> Result<(Address, usize)> {
         && !path.contains("://")
     {
         let scheme = if net.udp { "unix-dgram" } else { "unix" };
-        let address = format!("{scheme}:{path}").parse().map_err(usage)?;
+        let address = format!("{scheme}:{path}").parse().map_err(|error| bad_address(&error))?;
         return Ok((address, 1));
     }
-    let (address, used) = Address::parse_words(words, transport(net)).map_err(usage)?;
-    address.check(role).map_err(usage)?;
+    let read = Address::parse_words(words, transport(net));
+    let (address, used) = read.map_err(|error| bad_address(&error))?;
+    address.check(role).map_err(|error| match error {
+        // As it was written.
+        AddressError::PortZero { .. } => {
+            bad_address(&AddressError::PortZero { text: words[..used].join(" ") })
+        }
+        error => bad_address(&error),
+    })?;
     Ok((address, used))
 }
 
-fn looks_like_a_range(word: &str) -> bool {
-    word.split_once('-').is_some_and(|(from, to)| {
-        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        is_number(from) && is_number(to)
-    })
+fn bad_address(error: &AddressError) -> Error {
+    usage(error.to_string(), &error.hint().unwrap_or_default())
 }
 
-fn usage(error: adit::AddressError) -> Error {
-    Error::new(Code::Usage, Blame::Caller, error.to_string())
+/// What `-4`, `-6` and `-n` leave of an address to listen on.
+fn of_family(address: Address, net: &Net) -> Result<Vec<Address>> {
+    let place = |place: Place| {
+        let mut there = Address::new(address.transport, place);
+        there.keys = address.keys.clone();
+        there
+    };
+    let fits = |ip: IpAddr| (!net.v4 || ip.is_ipv4()) && (!net.v6 || ip.is_ipv6());
+    match &address.place {
+        Place::Name(name, port) if net.numeric => {
+            let what = format!("\"{}:{port}\" is a name, and -n looks up none", shown(name));
+            let error = Error::new(Code::Name, Blame::Caller, what);
+            Err(error.with_hint("write the IP address, or leave -n out"))
+        }
+        _ if !net.v4 && !net.v6 => Ok(vec![address]),
+        Place::Loopback(port) => {
+            let both = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+            let ip = both.into_iter().find(|ip| fits(*ip));
+            Ok(ip.map(|ip| place(Place::Ip((ip, *port).into()))).into_iter().collect())
+        }
+        Place::Any(port) if net.v4 => {
+            Ok(vec![place(Place::Ip((Ipv4Addr::UNSPECIFIED, *port).into()))])
+        }
+        Place::Any(_) if address.keys.options().is_ok_and(|options| options.v6only) => {
+            Ok(vec![address])
+        }
+        Place::Any(_) => {
+            let alone = format!("{address},v6only").parse().map_err(|error| bad_address(&error))?;
+            Ok(vec![alone])
+        }
+        Place::Ip(at) if !fits(at.ip()) => Err(other_family(&address, net)),
+        Place::Name(name, port) => {
+            let Ok(found) = (name.as_str(), *port).to_socket_addrs() else {
+                // Listening says what is wrong with the name.
+                return Ok(vec![address]);
+            };
+            let found: Vec<_> =
+                found.filter(|at| fits(at.ip())).map(|at| place(Place::Ip(at))).collect();
+            if found.is_empty() { Err(other_family(&address, net)) } else { Ok(found) }
+        }
+        _ => Ok(vec![address]),
+    }
+}
+
+fn other_family(address: &Address, net: &Net) -> Error {
+    let (family, flag) = if net.v4 { ("IPv4", "-4") } else { ("IPv6", "-6") };
+    let what = format!("{} has no {family} address", address.spoken());
+    Error::new(Code::Name, Blame::Caller, what).with_hint(format!("leave {flag} out"))
+}
+
+fn shown(text: &str) -> String {
+    escape_line(text.as_bytes(), 200)
+}
+
+/// Adds the next step to an error of connecting: nobody is there yet.
+pub(crate) fn advise(error: Error, address: &Address) -> Error {
+    // What stands in the place of a Unix socket does not become one by waiting.
+    let is_in_the_way = address.port().is_none() && error.hint().is_some();
+    if error.code() != Code::Refused || is_in_the_way {
+        return error;
+    }
+    // Without a scheme tcp is meant.
+    let written = address.to_string();
+    let written = shown(written.strip_prefix("tcp://").unwrap_or(&written));
+    let wait = format!("wait for it: adit wait {written}");
+    let hint = error.hint().map_or_else(|| wait.clone(), |hint| format!("{hint}; {wait}"));
+    error.with_hint(hint)
 }
 
 /// How to connect, as the flags say.

@@ -3,6 +3,7 @@
 //! The only file that prints. Standard output is payload and nothing else, except what a command is
 //! asked for by name (`--print-addr`, completions, help).
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,7 +110,7 @@ impl Voice {
     /// Says something that went wrong; `--quiet` does not silence it.
     pub(crate) fn warn(&self, line: &str) {
         if !self.is_json() {
-            to_stderr(&format!("adit: {line}"));
+            to_stderr(&format!("adit: {}", without_number(line)));
         }
     }
 
@@ -192,12 +193,13 @@ impl Observer for Voice {
 /// One line for an error: what, where, why (code=word), then the next step.
 pub(crate) fn error_text(error: &Error) -> String {
     use std::error::Error as _;
-    let mut text = error.to_string();
+    let mut text = without_number(&error.to_string()).into_owned();
     if let Some(source) = error.source() {
         // The cause goes in front of the code, which ends the sentence.
         let code = format!(" (code={})", error.code());
         let what = text.strip_suffix(&code).unwrap_or(&text);
-        text = format!("{what}: {}{code}", escape_line(source.to_string().as_bytes(), 200));
+        let why = source.to_string();
+        text = format!("{what}: {}{code}", escape_line(without_number(&why).as_bytes(), 200));
     }
     match error.hint() {
         Some(hint) => format!("{text}; {hint}"),
@@ -225,4 +227,21 @@ fn to_stdout(line: &str) {
 /// Says a line before it is known how to talk.
 pub(crate) fn note(line: &str) {
     to_stderr(&format!("adit: {line}"));
+}
+
+/// Says what there is, to somebody who has asked for nothing.
+pub(crate) fn overview(text: &str) {
+    to_stderr(text.trim_end());
+}
+
+/// Without the number that the standard library adds to what the system says: the code says more.
+pub(crate) fn without_number(text: &str) -> Cow<'_, str> {
+    const MARK: &str = " (os error ";
+    let Some((before, after)) = text.split_once(MARK) else { return Cow::Borrowed(text) };
+    match after.split_once(')') {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Cow::Owned(format!("{before}{rest}"))
+        }
+        _ => Cow::Borrowed(text),
+    }
 }

@@ -7,6 +7,7 @@ use adit::{Address, Blame, Code, Dial, Error};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::args::{Connect, Until, Wait};
+use crate::complaint::usage;
 use crate::exit::Exit;
 use crate::resolve;
 use crate::runtime::{self, Signals};
@@ -66,7 +67,7 @@ async fn wait(args: &Wait, addresses: &[Address], dial: &Dial) -> adit::Result<E
                 Ok(()) => {}
                 Err(error) if error.code() == Code::Usage => return Err(error),
                 Err(error) => {
-                    last = Some(error);
+                    last = Some(if args.once { resolve::advise(error, address) } else { error });
                     still.push(address);
                 }
             }
@@ -85,7 +86,8 @@ async fn wait(args: &Wait, addresses: &[Address], dial: &Dial) -> adit::Result<E
                 args.period,
                 last.code()
             );
-            return Err(Error::new(Code::WaitTimeout, Blame::Peer, what));
+            let hint = "more time: --for TIME";
+            return Err(Error::new(Code::WaitTimeout, Blame::Peer, what).with_hint(hint));
         }
         sleep(LOOK_EVERY).await;
     }
@@ -104,7 +106,10 @@ fn state(until: Until) -> &'static str {
 }
 
 fn no_answer(address: &Address) -> Error {
-    Error::new(Code::NoAnswer, Blame::Peer, format!("no answer from {}", address.spoken()))
+    let what = format!("no answer from {}", address.spoken());
+    let hint = "what it answers to can be sent: --send TEXT";
+    let error = Error::new(Code::NoAnswer, Blame::Peer, what);
+    if address.transport.is_datagram() { error.with_hint(hint) } else { error }
 }
 
 /// Is it so now? An error says what was seen instead.
@@ -112,12 +117,12 @@ async fn look(address: &Address, dial: &Dial, until: Until, send: &str) -> adit:
     match (until, address.transport.is_datagram()) {
         (Until::Reply, true) => reply(address, dial, send).await,
         (Until::Open, true) => {
-            let what = "whether a datagram port is open cannot be seen: --until reply";
-            Err(Error::new(Code::Usage, Blame::Caller, what))
+            let what = "whether a datagram port is open cannot be seen";
+            Err(usage(what, "wait for an answer: --until reply"))
         }
         (Until::Reply, false) => {
             let what = "--until reply is for datagrams: a stream is open or not";
-            Err(Error::new(Code::Usage, Blame::Caller, what))
+            Err(usage(what, "leave it out, or wait over UDP: -u"))
         }
         (Until::Open, false) => dial.connect(address).await.map(drop),
         (Until::Closed, true) => match reply(address, dial, send).await {
@@ -138,17 +143,13 @@ async fn look(address: &Address, dial: &Dial, until: Until, send: &str) -> adit:
 /// Sends a datagram and waits a moment for any answer.
 async fn reply(address: &Address, dial: &Dial, send: &str) -> adit::Result<()> {
     let socket = dial.datagrams(address).await?;
-    let refused = || {
-        let what = format!("nothing is listening on {}", address.spoken());
-        Error::new(Code::Refused, Blame::Peer, what)
-    };
     let ask = async {
         socket.send(send.as_bytes()).await?;
         socket.recv().await
     };
     match timeout(SEND_EVERY, ask).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) => Err(refused()),
+        Ok(Err(error)) => Err(socket.explain(&error)),
         Err(_) => Err(no_answer(address)),
     }
 }

@@ -7,6 +7,10 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::unix::UnixName;
 
 /// A socket that holds a port, and the process that has it open if that can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,57 @@ pub fn of_port(protocol: Protocol, port: u16) -> Vec<Owner> {
     owners
 }
 
+/// Number and name of the process that has a Unix socket bound at this name.
+///
+/// The kernel tells the name as it was given to bind, and that of a relative path says nothing without
+/// the folder of the process: it counts only if it is the same file.
+pub fn of_unix(name: &UnixName) -> Option<(u32, String)> {
+    let mut found = None;
+    each_line("/proc/net/unix", |line| {
+        let Some((inode, bound)) = parse_unix_row(line) else { return };
+        if found.is_none() && is_same_name(bound, name) {
+            found = holder_of(inode, |process| is_same_file(process, bound, name));
+        }
+    });
+    found
+}
+
+/// Could the name in the kernel's table be this one? Abstract ones have to be equal, of paths the last
+/// part.
+fn is_same_name(bound: &str, name: &UnixName) -> bool {
+    match name {
+        UnixName::Abstract(name) => {
+            bound.strip_prefix('@').is_some_and(|bound| bound.as_bytes() == &**name)
+        }
+        UnixName::Path(_) => {
+            let last = name.path().and_then(Path::file_name);
+            last.is_some() && Path::new(bound).file_name() == last
+        }
+    }
+}
+
+/// Is what a process has bound, seen from its folder, the file of this name?
+fn is_same_file(process: &Path, bound: &str, name: &UnixName) -> bool {
+    let Some(path) = name.path() else { return true };
+    let place = |path: &Path| path.symlink_metadata().ok().map(|file| (file.dev(), file.ino()));
+    // An absolute path replaces the folder.
+    let there = place(&process.join("cwd").join(bound));
+    there.is_some() && there == place(path)
+}
+
+/// A process that has the socket open, and of which this is true.
+fn holder_of(inode: u64, is_it: impl Fn(&Path) -> bool) -> Option<(u32, String)> {
+    fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let folder = process.path();
+        let mut links = fs::read_dir(folder.join("fd")).ok()?.flatten();
+        let has = |link: fs::DirEntry| {
+            fs::read_link(link.path()).ok().and_then(|link| socket_inode(&link)) == Some(inode)
+        };
+        (links.any(has) && is_it(&folder)).then(|| (pid, program_of(&folder).unwrap_or_default()))
+    })
+}
+
 /// Connections to `peer` that are closed here and wait out the two minutes of RFC 9293.
 pub fn time_wait_to(peer: SocketAddr) -> usize {
     let canonical = |address: SocketAddr| (address.ip().to_canonical(), address.port());
@@ -98,26 +153,46 @@ struct Row {
     inode: u64,
 }
 
-/// Reads a table line by line: on a busy host it is far too long to be held at once.
+/// Reads a table of sockets with ports.
 fn for_each_row(table: &str, mut each: impl FnMut(Row)) {
+    each_line(table, |line| {
+        // The heading, and whatever else is no row, is passed over.
+        if let Some(row) = parse_row(line) {
+            each(row);
+        }
+    });
+}
+
+/// Reads a table line by line: on a busy host it is far too long to be held at once.
+fn each_line(table: &str, mut each: impl FnMut(&str)) {
     if let Ok(file) = File::open(table) {
         // What was read before an error is as true as all of it would have been.
-        drop(read_rows(BufReader::new(file), &mut each));
+        drop(read_lines(BufReader::new(file), &mut each));
     }
 }
 
-fn read_rows(mut table: impl BufRead, each: &mut impl FnMut(Row)) -> io::Result<()> {
+fn read_lines(mut table: impl BufRead, each: &mut impl FnMut(&str)) -> io::Result<()> {
     let mut line = Vec::new();
     loop {
         line.clear();
         if table.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        // The heading, and whatever else is no row, is passed over.
-        if let Some(row) = std::str::from_utf8(&line).ok().and_then(parse_row) {
-            each(row);
+        if let Ok(line) = std::str::from_utf8(&line) {
+            each(line);
         }
     }
+}
+
+/// One line of /proc/net/unix: number, references, protocol, flags, type, state, inode, name; the
+/// name goes on to the end of the line.
+fn parse_unix_row(line: &str) -> Option<(u64, &str)> {
+    let mut rest = line.trim_end_matches('\n');
+    let mut inode = "";
+    for _ in 0..7 {
+        (inode, rest) = rest.trim_start_matches(' ').split_once(' ')?;
+    }
+    Some((inode.parse().ok()?, rest)).filter(|(_, name)| !name.is_empty())
 }
 
 /// One line of /proc/net/{tcp,tcp6,udp,udp6}: number, local, remote, state, three more,
@@ -170,10 +245,7 @@ fn name_owners(owners: &mut [Owner], inodes: &[u64]) {
             };
             let held = owners.iter_mut().zip(inodes).filter(|(_, held)| **held == inode);
             for (owner, _) in held.filter(|(owner, _)| owner.pid.is_none()).collect::<Vec<_>>() {
-                // A process may call itself by any 15 bytes (prctl(2), `PR_SET_NAME`).
-                let program = fs::read(process.path().join("comm")).ok();
-                owner.program =
-                    program.map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned());
+                owner.program = program_of(&process.path());
                 owner.pid = Some(pid);
                 unnamed -= 1;
             }
@@ -184,16 +256,23 @@ fn name_owners(owners: &mut [Owner], inodes: &[u64]) {
     }
 }
 
-fn socket_inode(link: &std::path::Path) -> Option<u64> {
+/// A process may call itself by any 15 bytes (prctl(2), `PR_SET_NAME`).
+fn program_of(process: &Path) -> Option<String> {
+    let name = fs::read(process.join("comm")).ok()?;
+    Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+}
+
+fn socket_inode(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        LINE_BYTES_MAX, Protocol, local_port_range, of_port, parse_range, parse_row, read_rows,
-        time_wait_to,
+        LINE_BYTES_MAX, Protocol, local_port_range, of_port, of_unix, parse_range, parse_row,
+        parse_unix_row, read_lines, time_wait_to,
     };
+    use crate::unix::UnixName;
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
@@ -219,7 +298,8 @@ mod tests {
         let long = "x".repeat(10 * usize::try_from(LINE_BYTES_MAX).unwrap());
         let table = format!("heading\n{long}\n\u{fffd}\n{good}\n{good}");
         let mut ports = Vec::new();
-        read_rows(table.as_bytes(), &mut |row| ports.push(row.local.port())).unwrap();
+        let mut each = |line: &str| ports.extend(parse_row(line).map(|row| row.local.port()));
+        read_lines(table.as_bytes(), &mut each).unwrap();
         assert_eq!(ports, [8080, 8080]);
     }
 
@@ -263,6 +343,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_row_of_a_unix_socket_is_read() {
+        let heading = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+        assert_eq!(parse_unix_row(heading), None);
+        let row = "0000000000000000: 00000002 00000000 00010000 0001 01  1234 /run/a b\n";
+        assert_eq!(parse_unix_row(row), Some((1234, "/run/a b")));
+        let nameless = "0000000000000000: 00000002 00000000 00010000 0001 01 1234\n";
+        assert_eq!(parse_unix_row(nameless), None);
+    }
+
+    #[test]
+    fn this_process_is_found_by_its_unix_sockets_and_only_by_them() {
+        use std::os::unix::net::UnixDatagram;
+        let name = format!("adit-owner-{}", std::process::id());
+        let path = std::env::temp_dir().join(&name);
+        let other = std::env::temp_dir().join(format!("{name}-folder"));
+        let of_path =
+            |path: &std::path::Path| UnixName::Path(path.to_str().unwrap().as_bytes().into());
+        let abstract_name = UnixName::Abstract(name.as_bytes().into());
+        let held = (
+            UnixDatagram::bind(&path).unwrap(),
+            UnixDatagram::bind_addr(&abstract_name.to_std().unwrap()).unwrap(),
+        );
+        // A file of the same name in another folder is another one.
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join(&name), "").unwrap();
+        let found = [of_path(&path), abstract_name, of_path(&other.join(&name))]
+            .map(|name| of_unix(&name).map(|(pid, _)| pid));
+        drop(held);
+        drop((std::fs::remove_file(&path), std::fs::remove_dir_all(&other)));
+        assert_eq!(found, [Some(std::process::id()), Some(std::process::id()), None]);
+    }
+
     proptest! {
         #[test]
         fn no_line_makes_the_parser_panic(line in "\\PC*", hex in "[0-9A-F:\\s]*") {
@@ -274,7 +387,9 @@ mod tests {
 
         #[test]
         fn no_table_makes_the_reader_fail(table in proptest::collection::vec(any::<u8>(), 0..4096)) {
-            let read = read_rows(&*table, &mut |_| {});
+            let read = read_lines(&*table, &mut |line| {
+                let _rows = (parse_row(line).is_some(), parse_unix_row(line));
+            });
             prop_assert!(read.is_ok());
         }
 
@@ -283,7 +398,8 @@ mod tests {
             let mut line = b"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12345 1 0".to_vec();
             let at = at % line.len();
             line[at] = byte;
-            let read = read_rows(&*line, &mut |row| drop(row.local.to_string()));
+            let mut each = |line: &str| drop(parse_row(line).map(|row| row.local.to_string()));
+            let read = read_lines(&*line, &mut each);
             prop_assert!(read.is_ok());
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::unix::fs::FileTypeExt as _;
 
 use adit_net::accept::Listener;
 use adit_net::listen::SocketFile;
@@ -13,7 +14,7 @@ use adit_net::{datagram, listen};
 use adit_proto::address::{Place, Role, SocketOptions};
 
 use crate::endpoint::{self, Endpoint, Transport};
-use crate::{Address, Blame, Code, Error, Result};
+use crate::{Address, AddressError, Blame, Code, Error, Result};
 
 /// What a server can be told to listen on: the text of an address, with its scheme, or an address.
 pub trait ToAddress {
@@ -32,7 +33,7 @@ impl ToAddress for Address {
 
 impl ToAddress for str {
     fn to_address(&self) -> Result<Address> {
-        self.parse().map_err(|error: crate::AddressError| usage(&error))
+        self.parse().map_err(|error| bad_address(&error))
     }
 }
 
@@ -68,6 +69,15 @@ impl<A: ToAddress + ?Sized> ToAddress for &A {
 
 pub(crate) fn usage(error: &dyn fmt::Display) -> Error {
     Error::new(Code::Usage, Blame::Caller, error.to_string())
+}
+
+/// What is wrong with an address, and what to write instead.
+pub(crate) fn bad_address(error: &AddressError) -> Error {
+    let failure = usage(error);
+    match error.hint() {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
 }
 
 /// A listening socket that somebody else has opened: a TCP or a Unix listener of the standard library.
@@ -127,8 +137,8 @@ impl Doors {
     }
 
     fn new(address: Address) -> Result<Self> {
-        address.check(Role::Listen).map_err(|error| usage(&error))?;
-        let amplify = address.keys.options().map_err(|error| usage(&error))?.amplify;
+        address.check(Role::Listen).map_err(|error| bad_address(&error))?;
+        let amplify = address.keys.options().map_err(|error| bad_address(&error))?.amplify;
         Ok(Self { address: Some(address), amplify, ..Self::empty() })
     }
 
@@ -299,58 +309,68 @@ pub(crate) fn endpoint_of(listener: &Listener) -> Endpoint {
 fn cannot_listen(address: &Address, error: &io::Error) -> Error {
     use io::ErrorKind as Kind;
     let spoken = address.spoken();
+    let is_unix = address.port().is_none();
     let (code, why, hint) = match error.kind() {
-        Kind::AddrInUse => {
-            let holder = holder(address);
-            let hint = match address.transport {
-                Transport::Tcp | Transport::Udp => "any free port: use port 0",
-                _ => "choose another name, or stop the program that listens there",
-            };
-            (Code::InUse, format!("address in use{holder}"), Some(hint))
-        }
+        Kind::AddrInUse => in_use(address),
         Kind::AddrNotAvailable => {
             let hint = "use an address of this host, or :PORT for all of them";
-            (Code::NoAddress, "this host has no such address".to_owned(), Some(hint))
+            (Code::NoAddress, "this host has no such address".to_owned(), hint)
         }
         Kind::PermissionDenied => {
-            let low = address.port().is_some_and(|port| port < 1024);
-            let hint = low.then_some("ports below 1024 need the right CAP_NET_BIND_SERVICE");
+            let low = address.port().is_some_and(|port| (1..1024).contains(&port));
+            let hint = match (is_unix, low) {
+                (true, _) => "its folder must be writable for this user: choose another one",
+                (false, true) => "use a port from 1024 on, or the right CAP_NET_BIND_SERVICE",
+                (false, false) => "choose another port, or ask who administers this host",
+            };
             (Code::Denied, "permission denied".to_owned(), hint)
         }
-        Kind::NotFound => {
-            let hint = "make the directory first";
-            (Code::NoAddress, "no such directory".to_owned(), Some(hint))
+        Kind::NotFound | Kind::NotADirectory if is_unix => {
+            (Code::NoAddress, "no such directory".to_owned(), "make the directory first")
         }
-        Kind::InvalidInput => (Code::Usage, error.to_string(), None),
+        Kind::InvalidInput => (Code::Usage, error.to_string(), ""),
         _ if matches!(address.place, Place::Name(..)) && error.raw_os_error().is_none() => {
-            (Code::Name, "the name is not found".to_owned(), None)
+            let hint = "check the spelling, or use :PORT for all addresses of this host";
+            (Code::Name, "the name is not found".to_owned(), hint)
         }
-        _ => (crate::code_of(error), error.to_string(), None),
+        _ => (crate::code_of(error), error.to_string(), ""),
     };
     let what = format!("cannot listen on {spoken}: {why}");
     let failure = Error::new(code, Blame::Local, what).with_peer(&spoken);
-    match hint {
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
+    if hint.is_empty() { failure } else { failure.with_hint(hint) }
+}
+
+/// Somebody has the address: who, if that can be told, or what is in its place.
+fn in_use(address: &Address) -> (Code, String, &'static str) {
+    let name = match address.transport {
+        Transport::Tcp | Transport::Udp => {
+            let why = format!("address in use{}", holder(address));
+            return (Code::InUse, why, "any free port: use port 0");
+        }
+        _ => unix_name(&address.place),
+    };
+    // Not what a link points to: the link itself is in the way.
+    let there = name.path().and_then(|path| path.symlink_metadata().ok());
+    if there.is_some_and(|there| !there.file_type().is_socket()) {
+        let why = "there is a file that is no socket".to_owned();
+        return (Code::InUse, why, "choose another name");
     }
+    let why = format!("address in use{}", owner::of_unix(&name).map(held_by).unwrap_or_default());
+    (Code::InUse, why, "choose another name, or stop the program that listens there")
 }
 
 /// `; held by pid 4312 "node"`, if that can be told.
 fn holder(address: &Address) -> String {
     let protocol = match address.transport {
         Transport::Tcp => Protocol::Tcp,
-        Transport::Udp => Protocol::Udp,
-        _ => return String::new(),
+        _ => Protocol::Udp,
     };
-    let Some(port) = address.port() else {
-        return String::new();
-    };
-    owner::of_port(protocol, port)
-        .into_iter()
-        .find_map(|owner| {
-            let name = owner.program.unwrap_or_default();
-            let name = adit_proto::escape::escape_line(name.as_bytes(), 32);
-            owner.pid.map(|pid| format!("; held by pid {pid} \"{name}\""))
-        })
-        .unwrap_or_default()
+    let owners = owner::of_port(protocol, address.port().unwrap_or_default());
+    let named = |owner: owner::Owner| Some((owner.pid?, owner.program.unwrap_or_default()));
+    owners.into_iter().find_map(named).map(held_by).unwrap_or_default()
+}
+
+fn held_by((pid, program): (u32, String)) -> String {
+    let program = adit_proto::escape::escape_line(program.as_bytes(), 32);
+    format!("; held by pid {pid} \"{program}\"")
 }

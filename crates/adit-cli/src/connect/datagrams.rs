@@ -201,9 +201,12 @@ impl Talk<'_> {
                 let wait = self.args.linger.unwrap_or(FIRST_ANSWER);
                 let sent = counted(self.count.sent, "datagram");
                 let what = format!("{remote}: sent {sent}, no answer in {wait:?}");
-                let hint = "open or filtered, cannot tell; no answer expected: --send-only";
-                let error = Error::new(Code::NoAnswer, Blame::Peer, what).with_hint(hint);
-                Err(error)
+                let hint = match self.count.sent {
+                    // Nobody was asked.
+                    0 => "the input was empty; an empty line is an empty datagram",
+                    _ => "open or filtered, cannot tell; no answer expected: --send-only",
+                };
+                Err(Error::new(Code::NoAnswer, Blame::Peer, what).with_hint(hint))
             }
             Code::IdleTimeout | Code::MaxTime => {
                 self.voice.warn(&format!("time is over for {remote} (code={})", exit.code));
@@ -216,11 +219,7 @@ impl Talk<'_> {
     fn failed(&self, error: &io::Error) -> Error {
         let remote = self.socket.remote();
         match adit::code_of(error) {
-            Code::Refused => {
-                let what = format!("refused: nothing is listening on {remote}");
-                let hint = format!("wait for it: adit wait udp://{}", remote.place_text());
-                Error::new(Code::Refused, Blame::Peer, what).with_peer(remote).with_hint(hint)
-            }
+            Code::Refused | Code::Denied => self.socket.explain(error),
             code => Error::new(code, Blame::Peer, format!("{remote}: {error}")).with_peer(remote),
         }
     }

@@ -11,14 +11,13 @@ mod settle;
 
 use std::time::Duration;
 
-use adit::address::Role;
 use adit::{Address, Blame, Code, Conn, Dial, Error, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
 use crate::runtime::{self, Signals};
 use crate::say::Voice;
-use crate::{resolve, wait};
+use crate::{complaint, resolve, wait};
 
 pub(crate) use input::Crlf;
 use input::Input;
@@ -38,9 +37,10 @@ pub(crate) fn run(args: &Connect) -> Exit {
 }
 
 fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
-    let address = resolve::one(&args.words, &args.net, Role::Connect)?;
+    let address = resolve::one(&args.words, &args.net)?;
     if args.probe {
-        return wait::probe(&address, args, voice);
+        return wait::probe(&address, args, voice)
+            .map_err(|error| resolve::advise(error, &address));
     }
     let dial = resolve::dial(&args.net, &args.client).stall(pump::stall(args));
     runtime::block_on(async {
@@ -59,13 +59,13 @@ async fn connect(
     voice: &Voice,
 ) -> adit::Result<Exit> {
     if address.transport.is_datagram() {
-        return datagrams::talk(args, address, dial, voice).await;
+        let talked = datagrams::talk(args, address, dial, voice).await;
+        return talked.map_err(|error| resolve::advise(error, address));
     }
     if let Some(frame) = args.frame.as_deref()
         && frame != "raw"
     {
-        let what = format!("--frame {frame} is for datagrams: a stream has no messages");
-        return Err(Error::new(Code::Usage, Blame::Caller, what));
+        return Err(not_for_streams(frame));
     }
     let mut link = Link {
         args,
@@ -78,6 +78,13 @@ async fn connect(
         lost: 0,
     };
     link.keep_up().await
+}
+
+/// A frame for a stream.
+pub(crate) fn not_for_streams(frame: &str) -> Error {
+    let frame = adit::escape::escape_line(frame.as_bytes(), 40);
+    let what = format!("--frame {frame} is for datagrams: a stream has no messages");
+    complaint::usage(what, "leave it out, or use UDP: -u")
 }
 
 /// A client that may come and go: the same input and output over one connection after the other.
@@ -105,7 +112,7 @@ impl Link<'_> {
                     self.wait().await;
                     continue;
                 }
-                Err(error) => return Err(self.advise(error)),
+                Err(error) => return Err(resolve::advise(error, self.address)),
             };
             let ended = self.hold(conn).await?;
             self.lost += ended.unconfirmed;
@@ -165,16 +172,6 @@ impl Link<'_> {
             return Exit::of(Code::Lost);
         }
         exit
-    }
-
-    /// Adds the next step to an error of connecting.
-    fn advise(&self, error: Error) -> Error {
-        if error.code() != Code::Refused {
-            return error;
-        }
-        let wait = format!("wait for it: adit wait {}", self.address);
-        let hint = error.hint().map_or_else(|| wait.clone(), |hint| format!("{hint}; {wait}"));
-        error.with_hint(hint)
     }
 }
 

@@ -3,7 +3,7 @@
 use adit::{Event, Observer, What};
 
 use crate::connect::size;
-use crate::say::Voice;
+use crate::say::{Voice, without_number};
 
 /// Says who comes and goes and what goes wrong.
 pub(super) struct Log {
@@ -37,7 +37,7 @@ impl Observer for Log {
                 format!("adit: {peer} did not acknowledge {} (code={code})", size(*unconfirmed))
             }
             What::Error { code, text, place, .. } => {
-                let text = adit::escape::escape_line(text.as_bytes(), 200);
+                let text = adit::escape::escape_line(without_number(text).as_bytes(), 200);
                 let of = if peer.is_empty() { String::new() } else { format!(" of {peer}") };
                 format!("adit: {place}{of}: {text} (code={code})")
             }

@@ -8,13 +8,15 @@ mod services;
 use std::io;
 use std::time::Duration;
 
-use adit::address::Role;
+use adit::address::{Role, nearest};
 use adit::endpoint::{Reach, Transport};
 use adit::system::descriptors::Inherited;
 use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits, Observer, Report, Running, What};
 use tokio::sync::mpsc;
 
 use crate::args::Serve;
+use crate::complaint::{quoted, usage};
+use crate::connect::not_for_streams;
 use crate::exit::{Exit, SIGTERM};
 use crate::resolve;
 use crate::runtime::{self, Signals};
@@ -55,21 +57,23 @@ fn plan(args: &Serve) -> adit::Result<Plan> {
     let service = args.words.first().and_then(|word| Service::named(word));
     let words = if service.is_some() { &args.words[1..] } else { &args.words[..] };
     if words.is_empty() {
-        let what = "where to serve is missing";
         let hint = format!("adit serve {} 7000", args.words[0]);
-        return Err(Error::new(Code::Usage, Blame::Caller, what).with_hint(hint));
+        return Err(usage("where to serve is missing", &hint));
     }
     no_such_service(args, service)?;
+    one_service(args, service, words)?;
     let addresses = resolve::all(words, &args.net, Role::Listen)?;
     let (datagrams, streams): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.transport.is_datagram());
     if let (Some(service), Some(address)) = (service, datagrams.first())
         && !service.fits_datagrams()
     {
-        let what = format!("{} over {} has no bound", service.name(), address.spoken());
+        let (name, spoken) = (service.name(), address.spoken());
+        let what = format!("{name} over {spoken} would flood whoever is named as the sender");
         return Err(Error::new(Code::Unsafe, Blame::Caller, what)
-            .with_hint(format!("adit serve {} tcp://..", service.name())));
+            .with_hint(format!("over TCP: adit serve {name} 7000")));
     }
+    frame_has_use(args, service, &datagrams)?;
     Ok(Plan { service, streams, datagrams, once: args.once })
 }
 
@@ -115,14 +119,49 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
 /// A bare word in front that is no service was perhaps meant as one.
 fn no_such_service(args: &Serve, service: Option<Service>) -> adit::Result<()> {
     let first = &args.words[0];
-    let is_word = first.chars().all(|char| char.is_ascii_alphabetic()) && first != "localhost";
-    if service.is_some() || !is_word {
+    let is_word = !first.is_empty() && first.chars().all(|char| char.is_ascii_alphabetic());
+    if service.is_some() || args.net.unix || !is_word || first == "localhost" {
         return Ok(());
     }
-    let names = "echo, upper, discard, daytime, time, chargen, chat";
-    let what = format!("no such service \"{first}\"; there are {names}");
-    let hint = format!("a host is written {first}:PORT");
-    Err(Error::new(Code::Usage, Blame::Caller, what).with_hint(hint))
+    let near = nearest(first, services::names());
+    let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+    let what = format!("unknown service {}{near}", quoted(first));
+    let names = services::names().collect::<Vec<_>>().join(", ");
+    Err(usage(what, &format!("there are {names}; a host is written {first}:PORT")))
+}
+
+/// A service behind a service would be taken for a host.
+fn one_service(args: &Serve, service: Option<Service>, words: &[String]) -> adit::Result<()> {
+    let Some(more) = words.iter().find(|word| Service::named(word).is_some()) else {
+        return Ok(());
+    };
+    let what = match service {
+        Some(service) => format!("two services, \"{}\" and \"{more}\"", service.name()),
+        None => format!("the service \"{more}\" stands behind an address"),
+    };
+    let hint = match service {
+        Some(_) => format!("one command for each; a host is written {more}:PORT"),
+        None => format!("adit serve {more} {}; a host is written {more}:PORT", args.words[0]),
+    };
+    Err(usage(what, &hint))
+}
+
+/// A flag that does nothing is refused rather than passed over.
+fn frame_has_use(
+    args: &Serve,
+    service: Option<Service>,
+    datagrams: &[Address],
+) -> adit::Result<()> {
+    match (&args.frame, service) {
+        (None, _) => Ok(()),
+        (Some(_), Some(service)) => {
+            let what =
+                format!("--frame is for talking by hand: {} has its own messages", service.name());
+            Err(usage(what, "leave it out"))
+        }
+        (Some(frame), None) if datagrams.is_empty() => Err(not_for_streams(frame)),
+        _ => Ok(()),
+    }
 }
 
 /// Why a server ends.
@@ -136,7 +175,7 @@ enum End {
 async fn until_told(
     signals: &mut Signals,
     servers: &[Running],
-    mut first_end: mpsc::Receiver<Code>,
+    mut first_end: mpsc::Receiver<(Code, String)>,
     voice: &Voice,
 ) -> End {
     loop {
@@ -146,7 +185,14 @@ async fn until_told(
                 None => servers.iter().for_each(|server| voice.warn(&counts(&server.stats()))),
             },
             // Without --once nobody sends.
-            Some(code) = first_end.recv() => return End::Once(code),
+            Some((code, peer)) = first_end.recv() => {
+                // The status is that of this conversation: it says why.
+                if !code.is_clean() {
+                    let hint = "what happened: -v or --json";
+                    voice.warn(&format!("conversation with {peer} ended (code={code}); {hint}"));
+                }
+                return End::Once(code);
+            }
             error = broken(servers) => return End::Broken(error),
         }
     }
@@ -261,7 +307,7 @@ impl Ready {
         let is_service = args.words.first().is_some_and(|word| Service::named(word).is_some());
         if args.print_addr && !is_service {
             let what = "--print-addr writes to standard output, which belongs to the clients here";
-            return Err(Error::new(Code::Usage, Blame::Caller, what).with_hint("--ready-fd 3"));
+            return Err(usage(what, "tell it elsewhere: --ready-fd 3 3>FILE"));
         }
         let descriptor = match taken {
             Some((number, taken)) => Some(taken.map_err(|error| no_descriptor(number, &error))?),
@@ -273,8 +319,7 @@ impl Ready {
 
 fn no_descriptor(number: i32, error: &io::Error) -> Error {
     let what = format!("cannot write to descriptor {number} of --ready-fd: {error}");
-    Error::new(Code::Usage, Blame::Caller, what)
-        .with_hint("open it in the shell: adit serve .. --ready-fd 3 3>ready")
+    usage(what, "open it in the shell: adit serve .. --ready-fd 3 3>ready")
 }
 
 /// Says where the server listens, to people and to whoever waits for it.
@@ -332,13 +377,14 @@ fn next_step(endpoint: &Endpoint, words: &[String]) -> String {
 }
 
 /// Tells the main task how the first conversation ended.
-struct Once(Option<mpsc::Sender<Code>>);
+struct Once(Option<mpsc::Sender<(Code, String)>>);
 
 impl Observer for Once {
     fn event(&self, event: &adit::Event<'_>) {
         if let (Some(sender), What::Close { code, .. }) = (&self.0, &event.what) {
             // Full: it was not the first one, and only that counts.
-            let _only_the_first_counts = sender.try_send(*code);
+            let peer = event.peer.map(ToString::to_string).unwrap_or_default();
+            let _only_the_first_counts = sender.try_send((*code, peer));
         }
     }
 }

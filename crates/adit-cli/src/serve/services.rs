@@ -49,6 +49,11 @@ impl Service {
     }
 }
 
+/// Every service by its name.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
 /// Starts the server of a service on every address.
 pub(super) fn start(
     service: Service,

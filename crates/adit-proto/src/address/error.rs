@@ -3,11 +3,12 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::UNIX_NAME_BYTES_MAX;
+use super::keys::names;
 use crate::endpoint::Transport;
 use crate::escape::escape_line;
 
 /// What is wrong with an address. Its text is one line that is safe for a terminal, whatever the
-/// address holds.
+/// address holds; what to write instead is its [`hint`](Self::hint).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -25,7 +26,7 @@ pub enum AddressError {
         near: Option<&'static str>,
     },
     /// The scheme is a word of the grammar that this version does not serve.
-    #[error("{} is not supported by this version, in {}", quoted(.scheme), quoted(.text))]
+    #[error("{} is not part of this version, in {}", quoted(.scheme), quoted(.text))]
     NotYet {
         /// The scheme, the layer, or `-` for standard input and output.
         scheme: String,
@@ -33,7 +34,7 @@ pub enum AddressError {
         text: String,
     },
     /// Programs have to name the scheme.
-    #[error("the scheme is missing in {}: write {}", quoted(.text), short(.example))]
+    #[error("the scheme is missing in {}", quoted(.text))]
     SchemeMissing {
         /// The address.
         text: String,
@@ -41,7 +42,7 @@ pub enum AddressError {
         example: String,
     },
     /// No port.
-    #[error("the port is missing in {}: write {}", quoted(.text), short(.example))]
+    #[error("the port is missing in {}", quoted(.text))]
     PortMissing {
         /// The address.
         text: String,
@@ -57,7 +58,7 @@ pub enum AddressError {
         text: String,
     },
     /// Two numbers where one port should stand.
-    #[error("{} is more than one port, in {}: write one address for each", quoted(.port), quoted(.text))]
+    #[error("{} is more than one port, in {}", quoted(.port), quoted(.text))]
     PortSpan {
         /// What stands for the port.
         port: String,
@@ -119,7 +120,7 @@ pub enum AddressError {
         near: Option<&'static str>,
     },
     /// The option is one of the grammar that this version does not serve.
-    #[error("option {key} is not supported by this version, in {}", quoted(.text))]
+    #[error("option {key} is not part of this version, in {}", quoted(.text))]
     KeyNotYet {
         /// The option.
         key: &'static str,
@@ -154,6 +155,43 @@ pub enum AddressError {
         /// What it takes.
         expected: &'static str,
     },
+}
+
+impl AddressError {
+    /// What to write instead, in words as safe as the text. Where the text itself asks "did you mean",
+    /// or names the numbers that are allowed, there is nothing to add.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Empty => "write PORT, HOST:PORT or ./PATH",
+            Self::NotYet { scheme, .. } if scheme == "-" => {
+                "leave it out: a client carries standard input and output anyway"
+            }
+            Self::Scheme { near: None, .. } | Self::NotYet { .. } => {
+                "there are tcp, udp, unix and unix-dgram"
+            }
+            Self::SchemeMissing { example, .. } | Self::PortMissing { example, .. } => {
+                return Some(format!("write {}", short(example)));
+            }
+            Self::PortSpan { .. } => "write one address for each",
+            Self::PortName { near: None, .. } => "write its number",
+            Self::PortZero { .. } => "write the port that the server really listens on",
+            Self::Colons { .. } => "write HOST:PORT, or [::1]:PORT for IPv6",
+            Self::Host { .. } => "write a name, 192.0.2.7 or [2001:db8::7]",
+            Self::PathTooLong { .. } => "use a shorter one, as ./NAME from within its folder",
+            Self::Path { .. } => "write ./NAME, /PATH or @NAME",
+            Self::Key { near: None, .. } | Self::KeyNotYet { .. } => {
+                return Some(format!("there are {}", names().join(", ")));
+            }
+            Self::KeyTwice { .. } => "write it once",
+            Self::KeyElsewhere { .. } => "leave it out",
+            Self::Scheme { .. }
+            | Self::PortRange { .. }
+            | Self::PortName { .. }
+            | Self::Key { .. }
+            | Self::Value { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
 }
 
 /// Characters of an address that are shown in a message.

@@ -191,6 +191,11 @@ impl Keys {
     }
 }
 
+/// Every option by its name.
+pub(super) fn names() -> Vec<&'static str> {
+    KEYS.iter().map(|key| key.name).collect()
+}
+
 fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }

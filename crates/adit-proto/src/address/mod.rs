@@ -12,6 +12,7 @@ mod units;
 
 pub use error::AddressError;
 pub use keys::{Keys, SocketOptions};
+pub use spelling::nearest;
 pub use units::{UnitError, parse_duration, parse_rate, parse_size};
 
 use std::borrow::Cow;

@@ -188,7 +188,10 @@ impl<'a> Word<'a> {
         match self.rest.split_once(':') {
             Some((host, "")) => Err(self.port_missing(host)),
             Some((host, port)) => host_and_port(host, parse_port(port, self.text)?, self.text),
-            None if is_number(self.rest) => Ok(Place::Loopback(parse_port(self.rest, self.text)?)),
+            // `20-30` could be a host, but is meant as ports, and so is `-1`.
+            None if is_number(self.rest) || is_span(self.rest) => {
+                Ok(Place::Loopback(parse_port(self.rest, self.text)?))
+            }
             None => Err(self.port_missing(self.rest)),
         }
     }
@@ -305,6 +308,12 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// `20-30`, and `-1`, which is no port either.
+fn is_span(text: &str) -> bool {
+    text.split_once('-')
+        .is_some_and(|(first, last)| (first.is_empty() || is_number(first)) && is_number(last))
+}
+
 /// May the word after a host be its port? Else it is the next address, and the port was forgotten.
 fn could_be_port(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -315,7 +324,7 @@ fn parse_port(port: &str, text: &str) -> Result<u16, AddressError> {
     if is_number(port.strip_prefix('-').unwrap_or(port)) {
         return port.parse().map_err(|_beyond| AddressError::PortRange { port: owned, text });
     }
-    if port.split_once('-').is_some_and(|(first, last)| is_number(first) && is_number(last)) {
+    if is_span(port) {
         return Err(AddressError::PortSpan { port: owned, text });
     }
     match SERVICES.iter().find(|(name, _)| name.eq_ignore_ascii_case(port)) {

@@ -6,10 +6,12 @@
 const WORD_BYTES_MAX: usize = 40;
 
 /// The known word that is at most two typing errors away, if there is one nearest.
-pub(super) fn nearest(
-    word: &str,
-    known: impl Iterator<Item = &'static str>,
-) -> Option<&'static str> {
+///
+/// ```
+/// use adit_proto::address::nearest;
+/// assert_eq!(nearest("ehco", ["echo", "chat"].into_iter()), Some("echo"));
+/// ```
+pub fn nearest(word: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     if word.len() > WORD_BYTES_MAX {
         return None;
     }

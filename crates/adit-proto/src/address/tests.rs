@@ -68,31 +68,28 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["h:-1"], "port -1 is out of range 0-65535 in \"h:-1\""),
     (&["h:+80"], "unknown service name \"+80\" in \"h:+80\""),
     (&["h:htpp"], "unknown service name \"htpp\" in \"h:htpp\"; did you mean http?"),
-    (
-        &["h", "20-30"],
-        "\"20-30\" is more than one port, in \"h 20-30\": write one address for each",
-    ),
+    (&["h", "20-30"], "\"20-30\" is more than one port, in \"h 20-30\""),
     (&["tpc://h:1"], "unknown scheme \"tpc\" in \"tpc://h:1\"; did you mean tcp?"),
     (&["sesion+tcp://h:1"], "unknown scheme \"sesion\" in \"sesion+tcp://h:1\""),
     (&["tcp+udp://h:1"], "unknown scheme \"tcp+udp\" in \"tcp+udp://h:1\""),
-    (&["tls://h:1"], "\"tls\" is not supported by this version, in \"tls://h:1\""),
-    (&["exec:./prog"], "\"exec\" is not supported by this version, in \"exec:./prog\""),
+    (&["tls://h:1"], "\"tls\" is not part of this version, in \"tls://h:1\""),
+    (&["exec:./prog"], "\"exec\" is not part of this version, in \"exec:./prog\""),
     (
         &["session+tcp://far:1"],
-        "\"session\" is not supported by this version, in \"session+tcp://far:1\"",
+        "\"session\" is not part of this version, in \"session+tcp://far:1\"",
     ),
-    (&["https://h"], "\"https\" is not supported by this version, in \"https://h\""),
-    (&["-"], "\"-\" is not supported by this version, in \"-\""),
-    (&["h"], "the port is missing in \"h\": write h:PORT"),
-    (&["h:"], "the port is missing in \"h:\": write h:PORT"),
-    (&["h:", "80"], "the port is missing in \"h:\": write h:PORT"),
-    (&["[::1]"], "the port is missing in \"[::1]\": write [::1]:PORT"),
-    (&["::1"], "the port is missing in \"::1\": write [::1]:PORT"),
-    (&["udp://h"], "the port is missing in \"udp://h\": write udp://h:PORT"),
-    (&["h,ttl=1"], "the port is missing in \"h,ttl=1\": write h:PORT"),
-    (&["h", "10.0.0.1:80"], "the port is missing in \"h\": write h:PORT"),
-    (&["h", "./f"], "the port is missing in \"h\": write h:PORT"),
-    (&[":"], "the port is missing in \":\": write :PORT"),
+    (&["https://h"], "\"https\" is not part of this version, in \"https://h\""),
+    (&["-"], "\"-\" is not part of this version, in \"-\""),
+    (&["h"], "the port is missing in \"h\""),
+    (&["h:"], "the port is missing in \"h:\""),
+    (&["h:", "80"], "the port is missing in \"h:\""),
+    (&["[::1]"], "the port is missing in \"[::1]\""),
+    (&["::1"], "the port is missing in \"::1\""),
+    (&["udp://h"], "the port is missing in \"udp://h\""),
+    (&["h,ttl=1"], "the port is missing in \"h,ttl=1\""),
+    (&["h", "10.0.0.1:80"], "the port is missing in \"h\""),
+    (&["h", "./f"], "the port is missing in \"h\""),
+    (&[":"], "the port is missing in \":\""),
     (&["h:1:2"], "\"h:1:2\" is neither an IPv6 address nor HOST:PORT"),
     (&["[h]:80"], "\"[h]:80\" is neither an IPv6 address nor HOST:PORT"),
     (&["[]:80"], "\"[]:80\" is neither an IPv6 address nor HOST:PORT"),
@@ -122,10 +119,7 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["h:80,snd=1"], "unknown option \"snd\" in \"h:80,snd=1\"; did you mean end?"),
     (&["h:80,tll=1"], "unknown option \"tll\" in \"h:80,tll=1\"; did you mean ttl?"),
     (&["h:80,"], "unknown option \"\" in \"h:80,\""),
-    (
-        &["h:80,keepalive"],
-        "option keepalive is not supported by this version, in \"h:80,keepalive\"",
-    ),
+    (&["h:80,keepalive"], "option keepalive is not part of this version, in \"h:80,keepalive\""),
     (&["h:80,ttl=0"], "\"ttl=0\": ttl takes a number from 1 to 255"),
     (&["h:80,ttl"], "\"ttl\": ttl takes a number from 1 to 255"),
     (&["h:80,v6only=1"], "\"v6only=1\": v6only takes no value"),
@@ -178,9 +172,9 @@ fn port_0_is_only_to_listen() {
 #[test]
 fn programs_name_the_scheme() {
     let error = "127.0.0.1:7".parse::<Address>().unwrap_err().to_string();
-    assert_eq!(error, "the scheme is missing in \"127.0.0.1:7\": write tcp://127.0.0.1:7");
+    assert_eq!(error, "the scheme is missing in \"127.0.0.1:7\"");
     let error = "/run/a".parse::<Address>().unwrap_err().to_string();
-    assert_eq!(error, "the scheme is missing in \"/run/a\": write unix:/run/a");
+    assert_eq!(error, "the scheme is missing in \"/run/a\"");
 }
 
 #[test]

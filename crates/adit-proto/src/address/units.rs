@@ -6,19 +6,30 @@ use std::time::Duration;
 
 use crate::escape::escape_line;
 
-/// Text that is no quantity.
+/// Text that is no quantity; what to write instead is its [`hint`](Self::hint).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnitError {
     /// Not a time.
-    #[error("\"{}\" is no time: write 300ms, 2s, 1.5m or 1h", shown(.0))]
+    #[error("\"{}\" is no time", shown(.0))]
     Time(String),
     /// Not a size.
-    #[error("\"{}\" is no size: write 512, 64kB, 1MiB or 2GB", shown(.0))]
+    #[error("\"{}\" is no size", shown(.0))]
     Size(String),
     /// Not a rate.
-    #[error("\"{}\" is no rate: write 50/s, 64kB/s or 1MiB/s", shown(.0))]
+    #[error("\"{}\" is no rate", shown(.0))]
     Rate(String),
+}
+
+impl UnitError {
+    /// What to write instead.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Time(_) => "write 300ms, 2s, 1.5m or 1h",
+            Self::Size(_) => "write 512, 64kB, 1MiB or 2GB",
+            Self::Rate(_) => "write 50/s, 64kB/s or 1MiB/s",
+        }
+    }
 }
 
 fn shown(text: &str) -> String {
@@ -113,7 +124,7 @@ mod tests {
         assert_eq!(parse_rate("1.5MB/s").unwrap(), 1_500_000);
         assert!(parse_rate("50").is_err());
         let error = parse_size("\u{1b}[2J").unwrap_err().to_string();
-        assert!(error.starts_with("\"\\x1b[2J\" is no size"), "{error}");
+        assert_eq!(error, "\"\\x1b[2J\" is no size");
         for bad in ["", "s", "1x", "-1s", ".5s", "1.", "99999999999h", "1..2s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }

@@ -2,11 +2,15 @@
 
 use std::io;
 
+use adit_net::connect::Source;
 use adit_net::datagram::{DatagramPeer, DatagramSocket, RecvBatch};
+use adit_net::unix::UnixName;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use crate::endpoint::{Endpoint, Transport};
+use super::lookup::{Target, cannot_connect};
+use crate::Error;
+use crate::endpoint::{Endpoint, Place, Transport};
 use crate::listen::unix_place;
 
 /// A datagram socket that talks to one peer. Each message keeps its edges; none is promised to
@@ -81,6 +85,22 @@ impl Datagrams {
             waiting.next = 0;
             self.socket.recv(&mut waiting.batch).await?;
         }
+    }
+
+    /// What an error of [`send`](Self::send) or [`recv`](Self::recv) says about the peer, in words and
+    /// with the next step.
+    pub fn explain(&self, error: &io::Error) -> Error {
+        let spoken = self.remote.to_string();
+        let transport = self.remote.transport();
+        let Some(address) = self.remote.socket_addr() else {
+            let name = match self.remote.place() {
+                Place::Abstract(name) => UnixName::Abstract(name.clone()),
+                Place::Path(path) => UnixName::Path(path.clone()),
+                _ => UnixName::Path(Box::default()),
+            };
+            return cannot_connect(Target::unix(&spoken, transport, &name), error);
+        };
+        cannot_connect(Target::ip(&spoken, transport, address, Source::default()), error)
     }
 
     /// Datagrams the kernel dropped because they came faster than they were received.

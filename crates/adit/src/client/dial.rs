@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::datagrams::Datagrams;
-use super::lookup::{cannot_connect, lookup};
+use super::lookup::{Target, cannot_connect, lookup};
 use crate::conn::{Io, Wire};
 use crate::endpoint::{Endpoint, Place as EndpointPlace, Transport};
-use crate::listen::{ToAddress, socket_options, unix_name, unix_place, usage};
+use crate::listen::{ToAddress, bad_address, socket_options, unix_name, unix_place, usage};
 use crate::{Address, Blame, Code, Conn, Error, Limit, Result};
 
 /// Which IP addresses may be used.
@@ -167,7 +167,9 @@ impl Dial {
     async fn open_stream(&self, address: &Address) -> Result<Conn> {
         if let Place::Path(_) | Place::Abstract(_) = address.place {
             let name = unix_name(&address.place);
-            let failed = |error| cannot_connect(&address.spoken(), address.transport, None, &error);
+            let spoken = address.spoken();
+            let target = Target::unix(&spoken, Transport::Unix, &name);
+            let failed = |error| cannot_connect(target, &error);
             let stream = connect::unix(&name).await.map_err(failed)?;
             let remote = Endpoint::named(Transport::Unix, unix_place(&name));
             let local = Endpoint::named(Transport::Unix, EndpointPlace::Unnamed);
@@ -177,7 +179,7 @@ impl Dial {
         let candidates = lookup(address, self).await?;
         let (stream, peer) = self.race(&candidates, options).await.map_err(|(peer, error)| {
             let spoken = Endpoint::ip(Transport::Tcp, peer).to_string();
-            cannot_connect(&spoken, Transport::Tcp, Some(peer), &error)
+            cannot_connect(Target::ip(&spoken, Transport::Tcp, peer, self.source), &error)
         })?;
         // A connection that is broken already refuses options; using it says so.
         drop(adit_net::stream::configure(&stream, self.stall.at()));
@@ -230,7 +232,8 @@ impl Dial {
         let spoken = address.spoken();
         if let Place::Path(_) | Place::Abstract(_) = address.place {
             let name = unix_name(&address.place);
-            let failed = |error| cannot_connect(&spoken, address.transport, None, &error);
+            let target = Target::unix(&spoken, Transport::UnixDatagram, &name);
+            let failed = |error| cannot_connect(target, &error);
             let socket = DatagramSocket::connected_unix(&name).map_err(failed)?;
             let remote = Endpoint::named(Transport::UnixDatagram, unix_place(&name));
             return Ok(Datagrams::new(socket, remote));
@@ -245,8 +248,8 @@ impl Dial {
                 }
                 Err(error) => {
                     let spoken = Endpoint::ip(Transport::Udp, peer).to_string();
-                    let error = cannot_connect(&spoken, Transport::Udp, Some(peer), &error);
-                    failure.get_or_insert(error);
+                    let target = Target::ip(&spoken, Transport::Udp, peer, self.source);
+                    failure.get_or_insert_with(|| cannot_connect(target, &error));
                 }
             }
         }
@@ -256,12 +259,12 @@ impl Dial {
 
 fn to_connect(address: &impl ToAddress) -> Result<Address> {
     let address = address.to_address()?;
-    address.check(Role::Connect).map_err(|error| usage(&error))?;
+    address.check(Role::Connect).map_err(|error| bad_address(&error))?;
     Ok(address)
 }
 
 fn options(address: &Address) -> Result<Options> {
-    address.keys.options().map(|keys| socket_options(&keys)).map_err(|error| usage(&error))
+    address.keys.options().map(|keys| socket_options(&keys)).map_err(|error| bad_address(&error))
 }
 
 fn first_failure(

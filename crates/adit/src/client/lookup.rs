@@ -2,9 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 
-use adit_net::connect::SelfConnect;
+use adit_net::connect::{SelfConnect, Source};
 use adit_net::owner::{self, Protocol};
+use adit_net::unix::UnixName;
 use adit_proto::address::Place;
 use adit_proto::race::interleave;
 
@@ -23,7 +26,8 @@ pub(super) async fn lookup(address: &Address, dial: &Dial) -> Result<Vec<SocketA
         }
         Place::Name(name, port) if dial.numeric_only => {
             let what = format!("\"{name}:{port}\" is a name, and names are not looked up");
-            return Err(Error::new(Code::Name, Blame::Caller, what));
+            let hint = "write the IP address, or allow look-ups";
+            return Err(Error::new(Code::Name, Blame::Caller, what).with_hint(hint));
         }
         Place::Name(name, port) => {
             let looked_up = tokio::net::lookup_host((name.as_str(), *port)).await;
@@ -42,58 +46,182 @@ pub(super) async fn lookup(address: &Address, dial: &Dial) -> Result<Vec<SocketA
     };
     let fitting: Vec<_> = found.into_iter().filter(|at| fits(at) && source(at)).collect();
     if fitting.is_empty() {
-        let what = format!("{} has no address of the family asked for", address.spoken());
-        return Err(Error::new(Code::Name, Blame::Caller, what));
+        return Err(no_such_family(address, dial));
     }
     Ok(fitting)
 }
 
+fn no_such_family(address: &Address, dial: &Dial) -> Error {
+    let spoken = address.spoken();
+    let (what, hint) = match (dial.family, dial.source.address) {
+        (Family::V4, _) => (format!("{spoken} has no IPv4 address"), "allow IPv6"),
+        (Family::V6, _) => (format!("{spoken} has no IPv6 address"), "allow IPv4"),
+        (_, Some(source)) => {
+            let what = format!("{spoken} has no address of the family of {source}, our own");
+            (what, "choose an own address of its family")
+        }
+        _ => (format!("{spoken} has no address"), "write an IP address"),
+    };
+    Error::new(Code::Name, Blame::Caller, what).with_hint(hint)
+}
+
 fn not_found(name: &str, error: &io::Error) -> Error {
     let what = format!("the name \"{name}\" is not found");
+    // The standard library says first that a look-up is what has failed.
+    let text = error.to_string();
+    let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
     Error::new(Code::Name, Blame::Caller, what)
-        .with_source(io::Error::new(error.kind(), error.to_string()))
+        .with_source(io::Error::new(error.kind(), why.to_owned()))
         .with_hint("check the spelling, or write the IP address")
 }
 
-/// Says why connecting to `peer` failed.
-pub(super) fn cannot_connect(
-    peer: &str,
-    transport: Transport,
-    address: Option<SocketAddr>,
-    error: &io::Error,
-) -> Error {
-    let (code, why) = if error.get_ref().is_some_and(|inner| inner.is::<SelfConnect>()) {
-        (Code::SelfConnect, format!("nothing is listening on {peer}: connected to itself"))
-    } else {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused => {
-                (Code::Refused, format!("connection refused, nothing is listening on {peer}"))
-            }
-            io::ErrorKind::NotFound => (Code::Refused, format!("there is no {peer}")),
-            io::ErrorKind::AddrNotAvailable => (Code::NoPorts, no_ports(peer, address)),
-            io::ErrorKind::PermissionDenied => {
-                (Code::Denied, format!("not permitted to connect to {peer}"))
-            }
-            io::ErrorKind::TimedOut => (Code::ConnectTimeout, format!("no answer from {peer}")),
-            _ => match crate::code_of(error) {
-                Code::Internal if is_out_of_descriptors(error) => {
-                    (Code::NoDescriptors, "no file descriptor is left".to_owned())
-                }
-                code => (code, format!("cannot connect to {peer}: {error}")),
-            },
-        }
-    };
-    let local = matches!(code, Code::NoPorts | Code::NoDescriptors | Code::Denied);
+/// What was tried.
+#[derive(Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// As it is named in messages: `tcp 127.0.0.1:80`.
+    pub(super) spoken: &'a str,
+    pub(super) transport: Transport,
+    pub(super) address: Option<SocketAddr>,
+    /// From where.
+    pub(super) source: Source,
+    /// The file of a Unix socket.
+    pub(super) path: Option<&'a Path>,
+}
+
+impl<'a> Target<'a> {
+    /// An address with a port.
+    pub(super) fn ip(
+        spoken: &'a str,
+        transport: Transport,
+        address: SocketAddr,
+        source: Source,
+    ) -> Self {
+        Self { spoken, transport, address: Some(address), source, path: None }
+    }
+
+    /// A Unix socket.
+    pub(super) fn unix(spoken: &'a str, transport: Transport, name: &'a UnixName) -> Self {
+        Self { spoken, transport, address: None, source: Source::default(), path: name.path() }
+    }
+}
+
+/// Says why connecting failed, and what to do about it.
+pub(super) fn cannot_connect(target: Target<'_>, error: &io::Error) -> Error {
+    let Reason { code, why, hint } = reason(target, error);
+    let local = matches!(
+        code,
+        Code::NoPorts | Code::NoDescriptors | Code::Denied | Code::InUse | Code::NoAddress
+    );
     let blame = if local { Blame::Local } else { Blame::Peer };
-    let failure = Error::new(code, blame, why).with_peer(peer);
-    let hint = match code {
-        Code::Refused | Code::SelfConnect => nearby(transport, address),
-        Code::NoPorts => Some("reuse connections, or let the peer close first".to_owned()),
-        _ => None,
-    };
+    let failure = Error::new(code, blame, why).with_peer(target.spoken);
     match hint {
         Some(hint) => failure.with_hint(hint),
         None => failure,
+    }
+}
+
+struct Reason {
+    code: Code,
+    why: String,
+    hint: Option<String>,
+}
+
+impl Reason {
+    fn new(code: Code, why: String) -> Self {
+        Self { code, why, hint: None }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+fn reason(target: Target<'_>, error: &io::Error) -> Reason {
+    use io::ErrorKind as Kind;
+    let Target { spoken, transport, address, source, path } = target;
+    let cannot = |why: &str| format!("cannot connect to {spoken}: {why}");
+    if error.get_ref().is_some_and(|inner| inner.is::<SelfConnect>()) {
+        let why = format!("nothing is listening on {spoken}: connected to itself");
+        return Reason { hint: nearby(transport, address), ..Reason::new(Code::SelfConnect, why) };
+    }
+    match error.kind() {
+        Kind::ConnectionRefused if path.is_some_and(is_no_socket) => {
+            Reason::new(Code::Refused, cannot("the file is no socket"))
+                .hint("a server makes its socket itself: look up its path")
+        }
+        Kind::ConnectionRefused => {
+            // Over datagrams nobody was asked for a connection.
+            let refused = if transport.is_datagram() { "refused" } else { "connection refused" };
+            let why = format!("{refused}, nothing is listening on {spoken}");
+            Reason { hint: nearby(transport, address), ..Reason::new(Code::Refused, why) }
+        }
+        Kind::NotFound | Kind::NotADirectory => Reason::new(Code::Refused, cannot("no such file")),
+        Kind::AddrNotAvailable => match source.address.filter(|own| !is_ours(*own)) {
+            Some(own) => Reason::new(Code::NoAddress, cannot(&format!("this host has no {own}")))
+                .hint("choose an own address that this host has"),
+            None => Reason::new(Code::NoPorts, no_ports(spoken, address))
+                .hint("reuse connections, or let the peer close first"),
+        },
+        Kind::AddrInUse if source.port.is_some() => {
+            let port = source.port.unwrap_or_default();
+            Reason::new(Code::InUse, cannot(&format!("our port {port} is in use")))
+                .hint("choose another own port, or none")
+        }
+        Kind::PermissionDenied => denied(target),
+        Kind::TimedOut => Reason::new(Code::ConnectTimeout, format!("no answer from {spoken}")),
+        Kind::InvalidInput if address.is_some_and(needs_zone) => {
+            Reason::new(Code::Usage, cannot("a link-local address needs its interface"))
+                .hint("write it as in [fe80::1%eth0]:80")
+        }
+        _ => match crate::code_of(error) {
+            Code::Internal if is_out_of_descriptors(error) => {
+                Reason::new(Code::NoDescriptors, "no file descriptor is left".to_owned())
+            }
+            Code::Internal if error.raw_os_error() == Some(EPROTOTYPE) => {
+                let (kind, scheme) = match transport {
+                    Transport::Unix => ("datagram", "unix-dgram"),
+                    _ => ("stream", "unix"),
+                };
+                let place = spoken.split_once(' ').map_or(spoken, |(_, place)| place);
+                Reason::new(Code::Refused, cannot(&format!("it is a {kind} socket")))
+                    .hint(format!("write {scheme}:{place}"))
+            }
+            code => Reason::new(code, cannot(&error.to_string())),
+        },
+    }
+}
+
+fn denied(target: Target<'_>) -> Reason {
+    let Target { spoken, transport, source, .. } = target;
+    let reason = Reason::new(Code::Denied, format!("not permitted to connect to {spoken}"));
+    match (transport, source.port) {
+        (Transport::Unix | Transport::UnixDatagram, _) => {
+            reason.hint("this user must be able to write to its file and to enter its folder")
+        }
+        (_, Some(1..1024)) => {
+            reason.hint("own ports below 1024 need the right CAP_NET_BIND_SERVICE")
+        }
+        (Transport::Udp, _) => reason.hint("to a broadcast address: add ,broadcast"),
+        _ => reason.hint("a rule of this host, as of a firewall, is against it"),
+    }
+}
+
+/// "Protocol wrong type for socket" (errno(3); asm-generic/errno.h): the other kind of Unix socket.
+const EPROTOTYPE: i32 = 91;
+
+fn is_no_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| !file.file_type().is_socket())
+}
+
+/// Can a socket of this host have the address?
+fn is_ours(own: IpAddr) -> bool {
+    std::net::UdpSocket::bind((own, 0)).is_ok()
+}
+
+fn needs_zone(address: SocketAddr) -> bool {
+    match address {
+        SocketAddr::V6(address) => address.ip().is_unicast_link_local() && address.scope_id() == 0,
+        SocketAddr::V4(_) => false,
     }
 }
 
@@ -104,7 +232,7 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 fn no_ports(peer: &str, address: Option<SocketAddr>) -> String {
     let waiting = address.map_or(0, owner::time_wait_to);
     match waiting {
-        0 => format!("no free local port or address to {peer}"),
+        0 => format!("no free local port to {peer}"),
         count => format!("no free local port to {peer}; {count} in TIME_WAIT"),
     }
 }
