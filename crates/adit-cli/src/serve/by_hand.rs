@@ -309,6 +309,10 @@ async fn converse(conn: Conn, hub: Hub) -> Result<(), BoxError> {
                 },
                 end = ended.wait_for(|ended| *ended) => {
                     drop(end);
+                    // The last pieces were there before the end, but perhaps after the look above.
+                    while let Ok(piece) = to_send.try_recv() {
+                        write.write_all(&piece).await?;
+                    }
                     break;
                 }
                 // The order to end wakes the task; without it a client that has finished would keep
