@@ -88,6 +88,12 @@ impl From<UnixListener> for Listener {
     }
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Listener {
     /// The same socket under another descriptor, for another thread.
     ///

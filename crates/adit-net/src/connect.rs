@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -53,14 +53,11 @@ impl fmt::Display for SelfConnect {
 
 impl std::error::Error for SelfConnect {}
 
-/// Connects to one address.
+/// Makes a socket that can connect to a peer.
 ///
 /// # Errors
-/// As connect(2); [`SelfConnect`] inside an error of kind `ConnectionRefused`.
-///
-/// # Cancel safety
-/// A dropped call closes the socket.
-pub async fn tcp(peer: SocketAddr, source: Source, options: &Options) -> io::Result<TcpStream> {
+/// As socket(2), setsockopt(2) and bind(2).
+pub fn socket(peer: SocketAddr, source: Source, options: &Options) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     options.apply(&socket)?;
@@ -74,7 +71,18 @@ pub async fn tcp(peer: SocketAddr, source: Source, options: &Options) -> io::Res
         }
         socket.bind(&address.into())?;
     }
-    let stream = connected(socket, peer).await?;
+    Ok(socket.into())
+}
+
+/// Connects to one address.
+///
+/// # Errors
+/// As connect(2); [`SelfConnect`] inside an error of kind `ConnectionRefused`.
+///
+/// # Cancel safety
+/// A dropped call closes the socket.
+pub async fn tcp(socket: OwnedFd, peer: SocketAddr) -> io::Result<TcpStream> {
+    let stream = connected(socket.into(), peer).await?;
     if stream.local_addr().is_ok_and(|local| local == peer) {
         // Closed by a reset, else the port stays busy with a connection to itself.
         crate::stream::reset_on_close(&stream)?;
@@ -153,7 +161,7 @@ pub fn peer_credentials(socket: &impl AsFd) -> io::Result<(i32, u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SelfConnect, Source, peer_credentials, tcp, unix};
+    use super::{SelfConnect, Source, peer_credentials, unix};
     use crate::stream::Options;
     use crate::unix::UnixName;
     use std::io::{ErrorKind, Write as _};
@@ -161,10 +169,19 @@ mod tests {
     use std::task::{Context, Waker};
     use std::time::Duration;
     use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpStream;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(future)
+    }
+
+    async fn tcp(
+        peer: SocketAddr,
+        source: Source,
+        options: &Options,
+    ) -> std::io::Result<TcpStream> {
+        super::tcp(super::socket(peer, source, options)?, peer).await
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Events: the one vocabulary from which logs, JSON, counters and pictures derive.
 //!
-//! This is the app layer of schema version 1. New optional fields and new words keep the version; a
-//! removed field or a changed unit raises it. Readers pass over what they do not know.
+//! Schema version 1: the app layer, and the calls behind it. New optional fields and new words keep the
+//! version; a removed field or a changed unit raises it. Readers pass over what they do not know.
 
 use std::time::Duration;
 
@@ -28,6 +28,59 @@ impl Direction {
         match self {
             Self::In => "in",
             Self::Out => "out",
+        }
+    }
+}
+
+/// The part we play on a socket. A relay plays both, on two sockets of one conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a conversation has two sides")]
+pub enum Role {
+    /// We welcomed the peer.
+    #[default]
+    Server,
+    /// We went to the peer.
+    Client,
+}
+
+impl Role {
+    /// The word in events.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
+/// A call of the socket interface, by its name. Reads and writes are [`What::Data`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Call {
+    /// A socket was created.
+    Socket,
+    /// It was given an address.
+    Bind,
+    /// It welcomes clients.
+    Listen,
+    /// A client was let in: a new socket.
+    Accept,
+    /// A server was gone to.
+    Connect,
+    /// A socket was closed.
+    Close,
+}
+
+impl Call {
+    /// The word in events.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Socket => "socket",
+            Self::Bind => "bind",
+            Self::Listen => "listen",
+            Self::Accept => "accept",
+            Self::Connect => "connect",
+            Self::Close => "close",
         }
     }
 }
@@ -68,6 +121,8 @@ pub struct Event<'a> {
     pub conversation: Option<u64>,
     /// The other end.
     pub peer: Option<&'a Endpoint>,
+    /// The part we play in it.
+    pub role: Role,
     /// What happened.
     pub what: What<'a>,
 }
@@ -83,6 +138,19 @@ pub enum What<'a> {
         /// Who can reach it.
         reach: Reach,
     },
+    /// A call of the socket interface has returned; the time of the event is that of its entry.
+    Call {
+        /// Which one.
+        call: Call,
+        /// The descriptor it made or acted on, if it got that far.
+        fd: Option<i32>,
+        /// Our own address, as far as the call has to do with it.
+        local: Option<&'a Endpoint>,
+        /// From entry to return, of those that can take a while.
+        took: Option<Duration>,
+        /// Why it failed, if it did.
+        code: Option<Code>,
+    },
     /// A conversation began.
     Open {
         /// Our end of it.
@@ -94,6 +162,8 @@ pub enum What<'a> {
         dir: Direction,
         /// Number of this record in its direction, from 0.
         seq: u64,
+        /// Bytes of this direction that went before.
+        off: u64,
         /// The bytes.
         bytes: &'a [u8],
     },
@@ -184,6 +254,7 @@ impl What<'_> {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Listen { .. } => "listen",
+            Self::Call { call, .. } => call.word(),
             Self::Open { .. } => "open",
             Self::Data { .. } => "data",
             Self::Message { .. } => "message",
@@ -211,24 +282,68 @@ pub enum Payload {
     Whole,
 }
 
+/// How much stands in an event line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "for those who watch, or for those who draw")]
+pub enum Detail {
+    /// What happened in the conversation: `--json`.
+    App,
+    /// Also what a picture needs: which side, which bytes of the stream, nanoseconds.
+    Trace,
+}
+
 /// The first line of every trace, without a line end.
 ///
 /// `start` is the wall clock time as RFC 3339 text; `version` is adit's.
 pub fn header_line(version: &str, start: &str) -> String {
-    let mut line = format!("{{\"v\":{SCHEMA},\"n\":0,\"t\":0,\"ev\":\"trace\",\"adit\":");
-    json_string(version, &mut line);
-    line.push_str(",\"start\":");
-    json_string(start, &mut line);
-    line.push('}');
+    header(version, start) + "}"
+}
+
+/// The first line of a trace that shall be drawn: also who wrote it.
+///
+/// `part` is `server`, `client` or `relay`, `program` a command line.
+pub fn trace_header_line(
+    version: &str,
+    start: &str,
+    part: &str,
+    program: &str,
+    pid: u32,
+) -> String {
+    let mut line = header(version, start);
+    text(&mut line, "role", part);
+    text(&mut line, "prog", program);
+    field(&mut line, ',', "pid", pid);
+    text(&mut line, "calls", if part == "relay" { "relay" } else { "exact" });
+    text(&mut line, "wire", "none");
+    line + "}"
+}
+
+/// The line that says that events were dropped in front of it.
+pub fn dropped_line(n: u64, at: Duration, count: u64) -> String {
+    let mut line = format!("{{\"v\":{SCHEMA},\"n\":{n}");
+    micros(&mut line, "t", at);
+    text(&mut line, "ev", "drop");
+    text(&mut line, "where", "trace");
+    field(&mut line, ',', "count", count);
+    line + "}"
+}
+
+fn header(version: &str, start: &str) -> String {
+    let mut line = format!("{{\"v\":{SCHEMA},\"n\":0,\"t\":0,\"ev\":\"trace\"");
+    text(&mut line, "adit", version);
+    text(&mut line, "start", start);
     line
 }
 
 impl Event<'_> {
     /// Appends the event as one JSON object without a line end; `n` is its number in the trace.
-    pub fn json(&self, n: u64, payload: Payload, line: &mut String) {
+    pub fn json(&self, n: u64, detail: Detail, payload: Payload, line: &mut String) {
         field(line, '{', "v", SCHEMA);
         field(line, ',', "n", n);
-        field(line, ',', "t", self.at.as_micros());
+        match detail {
+            Detail::App => field(line, ',', "t", self.at.as_micros()),
+            Detail::Trace => micros(line, "t", self.at),
+        }
         text(line, "ev", self.what.word());
         if let Some(conversation) = self.conversation {
             field(line, ',', "conn", conversation);
@@ -236,8 +351,37 @@ impl Event<'_> {
         if let Some(peer) = self.peer {
             text(line, "peer", &peer.place_text());
         }
+        if detail == Detail::Trace {
+            self.trace_fields(line);
+        }
         self.what.fields(payload, line);
         line.push('}');
+    }
+
+    /// What only a picture needs.
+    fn trace_fields(&self, line: &mut String) {
+        text(line, "role", self.role.word());
+        match &self.what {
+            What::Call { .. } => {
+                text(line, "layer", "call");
+                text(line, "by", "lib");
+            }
+            What::Open { .. } => {
+                if let Some(peer) = self.peer {
+                    text(line, "scheme", peer.transport().word());
+                }
+            }
+            // A datagram has a number, bytes of a stream have a place.
+            What::Data { seq, off, bytes, .. } => {
+                if self.peer.is_some_and(|peer| peer.transport().is_datagram()) {
+                    field(line, ',', "msg", seq);
+                } else {
+                    let end = off.saturating_add(bytes.len() as u64);
+                    line.push_str(&format!(",\"off\":[{off},{end}]"));
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -248,12 +392,13 @@ impl What<'_> {
                 text(line, "addr", &addr.to_string());
                 text(line, "reach", reach.word());
             }
+            Self::Call { .. } => self.call_fields(line),
             Self::Open { local } => {
                 if let Some(local) = local {
                     text(line, "local", &local.place_text());
                 }
             }
-            Self::Data { dir, seq, bytes } => {
+            Self::Data { dir, seq, bytes, .. } => {
                 text(line, "dir", dir.word());
                 field(line, ',', "seq", seq);
                 field(line, ',', "len", bytes.len());
@@ -299,6 +444,26 @@ impl What<'_> {
     }
 }
 
+impl What<'_> {
+    fn call_fields(&self, line: &mut String) {
+        let Self::Call { call, fd, local, took, code } = self else { return };
+        if let Some(fd) = fd {
+            field(line, ',', "fd", fd);
+        }
+        match (call, local) {
+            (Call::Bind | Call::Listen, Some(addr)) => text(line, "addr", &addr.to_string()),
+            (_, Some(local)) => text(line, "local", &local.place_text()),
+            (_, None) => {}
+        }
+        if let Some(took) = took {
+            micros(line, "dt", *took);
+        }
+        if let Some(code) = code {
+            text(line, "code", code.word());
+        }
+    }
+}
+
 fn ended(line: &mut String, code: Code, bytes_in: u64, bytes_out: u64) {
     text(line, "code", code.word());
     field(line, ',', "in", bytes_in);
@@ -326,6 +491,12 @@ fn payload_fields(line: &mut String, bytes: &[u8], payload: Payload) {
     }
 }
 
+/// Microseconds with the nanoseconds behind the point.
+fn micros(line: &mut String, name: &str, time: Duration) {
+    let nanos = time.as_nanos();
+    field(line, ',', name, format_args!("{}.{:03}", nanos / 1000, nanos % 1000));
+}
+
 fn field(line: &mut String, before: char, name: &str, value: impl std::fmt::Display) {
     line.push(before);
     line.push_str(&format!("\"{name}\":{value}"));
@@ -340,7 +511,7 @@ fn text(line: &mut String, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Direction, Event, Payload, What, header_line};
+    use super::{Call, Detail, Direction, Event, Payload, Role, What, dropped_line, header_line};
     use crate::code::Code;
     use crate::endpoint::{Endpoint, Transport};
     use std::time::Duration;
@@ -349,13 +520,63 @@ mod tests {
         let peer = Endpoint::ip(Transport::Tcp, "127.0.0.1:4711".parse().unwrap());
         let at = Duration::from_micros(51_234);
         let mut line = String::new();
-        Event { at, conversation: Some(2), peer: Some(&peer), what }.json(4, payload, &mut line);
+        event(at, &peer, what).json(4, Detail::App, payload, &mut line);
         line
+    }
+
+    fn event<'a>(at: Duration, peer: &'a Endpoint, what: What<'a>) -> Event<'a> {
+        Event { at, conversation: Some(2), peer: Some(peer), role: Role::Server, what }
+    }
+
+    #[test]
+    fn a_line_for_pictures_says_which_side_and_which_bytes() {
+        let at = Duration::from_nanos(51_234_567);
+        let tcp = Endpoint::ip(Transport::Tcp, "127.0.0.1:4711".parse().unwrap());
+        let udp = Endpoint::ip(Transport::Udp, "127.0.0.1:4711".parse().unwrap());
+        let data = || What::Data { dir: Direction::In, seq: 3, off: 10, bytes: b"hello" };
+        let connect = What::Call {
+            call: Call::Connect,
+            fd: Some(7),
+            local: Some(&tcp),
+            took: Some(Duration::from_nanos(85_500)),
+            code: Some(Code::Refused),
+        };
+        let rows = [
+            (
+                &tcp,
+                data(),
+                r#""ev":"data","conn":2,"peer":"127.0.0.1:4711","role":"server","off":[10,15],"dir":"in","seq":3,"len":5"#,
+            ),
+            (
+                &udp,
+                data(),
+                r#""ev":"data","conn":2,"peer":"127.0.0.1:4711","role":"server","msg":3,"dir":"in","seq":3,"len":5"#,
+            ),
+            (
+                &udp,
+                What::Open { local: None },
+                r#""ev":"open","conn":2,"peer":"127.0.0.1:4711","role":"server","scheme":"udp""#,
+            ),
+            (
+                &tcp,
+                connect,
+                r#""ev":"connect","conn":2,"peer":"127.0.0.1:4711","role":"server","layer":"call","by":"lib","fd":7,"local":"127.0.0.1:4711","dt":85.500,"code":"refused""#,
+            ),
+        ];
+        for (peer, what, fields) in rows {
+            let mut line = String::new();
+            event(at, peer, what).json(4, Detail::Trace, Payload::None, &mut line);
+            assert_eq!(line, format!(r#"{{"v":1,"n":4,"t":51234.567,{fields}}}"#));
+        }
+        assert_eq!(
+            dropped_line(5, at, 17),
+            r#"{"v":1,"n":5,"t":51234.567,"ev":"drop","where":"trace","count":17}"#
+        );
     }
 
     #[test]
     fn a_data_event_is_the_documented_line() {
-        let what = What::Data { dir: Direction::In, seq: 3, bytes: b"hello" };
+        let what = What::Data { dir: Direction::In, seq: 3, off: 9, bytes: b"hello" };
         assert_eq!(
             line(what, Payload::First(64)),
             r#"{"v":1,"n":4,"t":51234,"ev":"data","conn":2,"peer":"127.0.0.1:4711","dir":"in","seq":3,"len":5,"text":"hello"}"#
@@ -364,7 +585,7 @@ mod tests {
 
     #[test]
     fn payload_is_absent_text_or_base64() {
-        let data = |bytes| What::Data { dir: Direction::Out, seq: 0, bytes };
+        let data = |bytes| What::Data { dir: Direction::Out, seq: 0, off: 0, bytes };
         assert!(!line(data(b"secret"), Payload::None).contains("secret"));
         assert!(line(data(b"\xff\xfe"), Payload::Whole).ends_with(r#","b64":"//4="}"#));
         assert!(line(data("aé".as_bytes()), Payload::First(2)).ends_with(r#","text":"a"}"#));

@@ -28,6 +28,7 @@ mod context;
 mod conversation;
 mod datagrams;
 mod drain;
+mod forward;
 mod handler;
 mod linger;
 mod listen;
@@ -40,6 +41,7 @@ mod server;
 mod service;
 mod stream;
 pub mod testing;
+pub mod trace;
 mod transport;
 mod worker;
 
@@ -59,6 +61,7 @@ pub use client::{
 };
 pub use conn::{Conn, Look, ReadHalf, WriteHalf};
 pub use drain::Report;
+pub use forward::Forward;
 pub use handler::{Answer, Handler, Open, Opened, Out, Refuse, Service};
 pub use listen::{ReadyListener, ToAddress};
 pub use listening::{Kind, Messages};
@@ -94,8 +97,8 @@ pub mod prelude {
     pub use crate::codec::{Delimited, Fixed, Frame, Length32, Lines, Raw, Whole};
     pub use crate::{
         Answer, BlockingClient, BoxError, Bytes, Client, ClientOptions, Closed, Code, Codec, Conn,
-        Dial, Event, Handler, Limit, Limits, Observer, Out, Peer, Refuse, Room, Seat, Server,
-        Service, What, blocking, each, fast, per_thread, stream, task,
+        Dial, Event, Forward, Handler, Limit, Limits, Observer, Out, Peer, Refuse, Room, Seat,
+        Server, Service, What, blocking, each, fast, per_thread, stream, task,
     };
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::FileTypeExt as _;
 
 use adit_net::accept::Listener;
@@ -111,6 +112,22 @@ pub(crate) struct Doors {
 pub(crate) enum DatagramDoor {
     Udp(UdpSocket),
     Unix(std::os::unix::net::UnixDatagram),
+}
+
+impl DatagramDoor {
+    fn socket(&self) -> Option<(Endpoint, i32)> {
+        match self {
+            Self::Udp(socket) => {
+                let address = socket.local_addr().ok()?;
+                Some((Endpoint::ip(Transport::Udp, address), socket.as_raw_fd()))
+            }
+            Self::Unix(socket) => {
+                let name = UnixName::of_std(&socket.local_addr().ok()?)?;
+                let endpoint = Endpoint::named(Transport::UnixDatagram, unix_place(&name));
+                Some((endpoint, socket.as_raw_fd()))
+            }
+        }
+    }
 }
 
 impl Doors {
@@ -233,6 +250,13 @@ impl Doors {
             self.datagrams.push(sockets.collect());
         }
         Ok(endpoints)
+    }
+
+    /// The bound sockets: where each listens, and its descriptor.
+    pub(crate) fn sockets(&self) -> Vec<(Endpoint, i32)> {
+        let streams = self.listeners.iter().map(|it| (endpoint_of(it), it.as_fd().as_raw_fd()));
+        let datagrams = self.datagrams.iter().flatten().flatten();
+        streams.chain(datagrams.filter_map(DatagramDoor::socket)).collect()
     }
 
     /// The listening sockets once more, for a thread.

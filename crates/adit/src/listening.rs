@@ -11,7 +11,7 @@ use crate::conn::{Io, Wire};
 use crate::conversation::Protocol;
 use crate::datagrams;
 use crate::endpoint::{Place, Transport};
-use crate::event::What;
+use crate::event::{Call, What};
 use crate::handler::{Open, Service};
 use crate::linger::{self, LingerLimits};
 use crate::listen::{Doors, unix_place};
@@ -62,6 +62,8 @@ pub(crate) trait Listening<T>: Send {
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>>;
     /// The part for one thread, to be started there.
     fn part(&mut self, thread: usize) -> Result<Part<T>>;
+    /// The sockets: where each listens, and its descriptor.
+    fn sockets(&self) -> Vec<(Endpoint, i32)>;
     /// The files of Unix sockets, which are removed when the server is gone.
     fn files(&mut self) -> Vec<SocketFile>;
 }
@@ -79,6 +81,10 @@ pub(crate) struct Conversations<C> {
 impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
     fn bind(&mut self, _threads: usize) -> Result<Vec<Endpoint>> {
         self.doors.open()
+    }
+
+    fn sockets(&self) -> Vec<(Endpoint, i32)> {
+        self.doors.sockets()
     }
 
     fn files(&mut self) -> Vec<SocketFile> {
@@ -107,6 +113,10 @@ impl<S: ServeStream> Listening<S> for Streams {
         self.doors.open()
     }
 
+    fn sockets(&self) -> Vec<(Endpoint, i32)> {
+        self.doors.sockets()
+    }
+
     fn files(&mut self) -> Vec<SocketFile> {
         self.doors.take_files()
     }
@@ -131,6 +141,10 @@ pub(crate) struct Datagrams {
 impl<T: Open> Listening<T> for Datagrams {
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         self.doors.open_datagrams(threads)
+    }
+
+    fn sockets(&self) -> Vec<(Endpoint, i32)> {
+        self.doors.sockets()
     }
 
     fn files(&mut self) -> Vec<SocketFile> {
@@ -199,7 +213,8 @@ impl<S: ServeStream> Welcome for Usher<S> {
             return;
         };
         let peer = alive.peer.clone();
-        let wire = Wire::tapped(io, &peer, &worker.context.observers);
+        let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
+        let wire = Wire::tapped(io, ends, &worker.context.observers);
         let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
         tokio::task::spawn_local(async move {
             stream::run(service, wire, peer, context, || alive.free_slot()).await;
@@ -232,7 +247,10 @@ fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
     let emit = |what: What<'_>| worker.context.observers.emit_of(number, remote, || what);
     match io {
         Ok(io) => {
-            emit(What::Open { local: alive.peer.local() });
+            let local = alive.peer.local();
+            let accept = (Call::Accept, Some(io.descriptor()));
+            worker.context.observers.call(Some((number, remote)), accept, local);
+            emit(What::Open { local });
             Some((io, alive))
         }
         Err(error) => {

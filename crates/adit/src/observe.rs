@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
-use crate::event::{Event, What};
+use crate::event::{Call, Event, Role, What};
 
 /// Is told everything that happens in a server or client.
 ///
@@ -48,17 +49,29 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for Told<F> {
     }
 }
 
-/// The observers of one server, and the start of its clock.
+/// The observers of one server or client, and the start of its clock.
 #[derive(Clone)]
 pub(crate) struct Observers {
     /// None as long as nobody observes: the whole price is then one test of a pointer.
     list: Option<Arc<[Box<dyn Observer>]>>,
     start: Instant,
+    role: Role,
+}
+
+impl Default for Observers {
+    fn default() -> Self {
+        Self::new(Vec::new(), Role::Server)
+    }
 }
 
 impl Observers {
-    pub(crate) fn new(list: Vec<Box<dyn Observer>>) -> Self {
-        Self { list: (!list.is_empty()).then(|| list.into()), start: Instant::now() }
+    pub(crate) fn new(list: Vec<Box<dyn Observer>>, role: Role) -> Self {
+        Self { list: (!list.is_empty()).then(|| list.into()), start: Instant::now(), role }
+    }
+
+    /// The same observers, told of the other part of a relay.
+    pub(crate) fn as_client(&self) -> Self {
+        Self { role: Role::Client, ..self.clone() }
     }
 
     pub(crate) fn is_watched(&self) -> bool {
@@ -68,22 +81,7 @@ impl Observers {
     /// Tells what concerns the whole server.
     pub(crate) fn emit<'a>(&self, what: impl FnOnce() -> What<'a>) {
         if let Some(list) = &self.list {
-            self.tell(list, None, None, what());
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tell(
-        &self,
-        list: &[Box<dyn Observer>],
-        conversation: Option<u64>,
-        peer: Option<&Endpoint>,
-        what: What<'_>,
-    ) {
-        let event = Event { at: self.start.elapsed(), conversation, peer, what };
-        for observer in list {
-            observer.event(&event);
+            self.tell(list, None, what());
         }
     }
 
@@ -96,7 +94,36 @@ impl Observers {
         what: impl FnOnce() -> What<'a>,
     ) {
         if let Some(list) = &self.list {
-            self.tell(list, Some(number), Some(peer), what());
+            self.tell(list, Some((number, peer)), what());
+        }
+    }
+
+    /// Tells of a call that has just returned; nothing if the socket has no descriptor.
+    pub(crate) fn call(
+        &self,
+        of: Option<(u64, &Endpoint)>,
+        (call, fd): (Call, Option<i32>),
+        local: Option<&Endpoint>,
+    ) {
+        if let Some(list) = &self.list
+            && fd.is_some()
+        {
+            self.tell(list, of, What::Call { call, fd, local, took: None, code: None });
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell(&self, list: &[Box<dyn Observer>], of: Option<(u64, &Endpoint)>, what: What<'_>) {
+        let took = match &what {
+            What::Call { took, .. } => took.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let at = self.start.elapsed().saturating_sub(took);
+        let (conversation, peer) = of.unzip();
+        let event = Event { at, conversation, peer, role: self.role, what };
+        for observer in list {
+            observer.event(&event);
         }
     }
 }

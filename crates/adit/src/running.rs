@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::context::{Context, Totals};
 use crate::drain::{self, Report};
-use crate::event::What;
+use crate::event::{Call, What};
 use crate::listening::{Kind, Listening, Part};
 use crate::observe::Observers;
 use crate::worker::{MAILBOX, Mail, Shared, Worker};
@@ -93,6 +93,11 @@ impl<K: Kind> Bound<K> {
     /// Starts the threads.
     pub(crate) fn start(self) -> Result<Running> {
         let Self { kind, mut listeners, endpoints, threads, once, limits, observers } = self;
+        if observers.is_watched() {
+            for (endpoint, fd) in listeners.iter().flat_map(|listener| listener.sockets()) {
+                tell_door(&observers, &endpoint, fd);
+            }
+        }
         let (mailboxes, letters): (Vec<_>, Vec<_>) =
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
         let shared = Arc::new(Shared::new(mailboxes, &limits, once));
@@ -122,6 +127,16 @@ impl<K: Kind> Bound<K> {
             observers.emit(|| What::Listen { addr: endpoint, reach: endpoint.reach() });
         }
         Ok(running)
+    }
+}
+
+/// Tells of the calls that made a listening socket.
+fn tell_door(observers: &Observers, endpoint: &Endpoint, fd: i32) {
+    let calls = [Call::Socket, Call::Bind, Call::Listen];
+    // Datagrams come without anybody listening for connections.
+    let count = if endpoint.transport().is_datagram() { 2 } else { 3 };
+    for call in calls.into_iter().take(count) {
+        observers.call(None, (call, Some(fd)), Some(endpoint));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::event::Role;
 use crate::handler::Service;
 use crate::listen::{Doors, ReadyListener, ToAddress};
 use crate::listening::{Conversations, Datagrams, Kind, Listening, Messages, Streams};
@@ -33,6 +34,8 @@ pub struct Server<K: Kind> {
     once: bool,
     limits: Limits,
     observers: Vec<Box<dyn Observer>>,
+    /// Instead of those: a forward tells of both its sockets through the same ones.
+    told: Option<Observers>,
 }
 
 impl<V: Service> Server<Messages<V>> {
@@ -120,7 +123,8 @@ impl<K: Kind> Server<K> {
     fn of(kind: K) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (listeners, observers) = (Vec::new(), Vec::new());
-        Self { kind, listeners, threads, once: false, limits: Limits::default(), observers }
+        let limits = Limits::default();
+        Self { kind, listeners, threads, once: false, limits, observers, told: None }
     }
 
     /// Serves on so many I/O threads, at least 1; the default is one per core.
@@ -159,6 +163,11 @@ impl<K: Kind> Server<K> {
     #[must_use]
     pub fn on_event(self, tell: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
         self.observe(crate::observe::Told(tell))
+    }
+
+    pub(crate) fn told_by(mut self, observers: Observers) -> Self {
+        self.told = Some(observers);
+        self
     }
 
     /// Adds an observer.
@@ -204,7 +213,7 @@ impl<K: Kind> Server<K> {
             threads: self.threads,
             once: self.once,
             limits: Arc::new(self.limits),
-            observers: Observers::new(self.observers),
+            observers: self.told.unwrap_or_else(|| Observers::new(self.observers, Role::Server)),
         };
         bound.bind()?;
         Ok(bound)

@@ -72,7 +72,8 @@ pub(crate) async fn run<S: ServeStream>(
     let code = serve(&*service, &wire, &peer, &context).await;
     let limits = LingerLimits::of(&context.limits);
     let mut share = Share(Arc::clone(&wire));
-    let finished = !is_broken(code) && linger::finish(&mut share, limits).await.is_ok();
+    let is_over = is_broken(code) || wire.aborted.load(Relaxed);
+    let finished = !is_over && linger::finish(&mut share, limits).await.is_ok();
     free_slot();
     let unconfirmed = match finished {
         true if wire.peer_ended.load(Relaxed) => 0,
@@ -137,6 +138,9 @@ async fn serve<S: ServeStream>(
 
 /// Why a service failed: an error of the connection keeps its own code.
 fn code_of(wire: &Arc<Wire>, failure: &BoxError, limits: &Limits) -> Code {
+    if let Some(error) = failure.downcast_ref::<crate::Error>() {
+        return error.code();
+    }
     let Some(error) = failure.downcast_ref::<std::io::Error>() else {
         return Code::Handler;
     };

@@ -85,7 +85,7 @@ pub fn memory_with<V: Service, C: Codec + Clone>(
     let desk = Desk::new(&limits);
     let here = || Endpoint::named(Transport::Memory, Place::Unnamed);
     let peer = Peer::new(here(), Some(here()), 1, desk);
-    let context = Context::new(limits, Observers::new(Vec::new()), Arc::new(Totals::default()));
+    let context = Context::new(limits, Observers::default(), Arc::new(Totals::default()));
     let context = Rc::new(context);
     let server_codec = codec.clone();
     let service = async move {

@@ -1,6 +1,7 @@
 //! Transport: what the conversation loop asks of a stream, whatever carries it.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(crate) trait Transport: Unpin + 'static {
     fn unread(&self) -> usize;
     /// Bytes that the peer's system has not acknowledged yet; 0 where that cannot be told.
     fn unacknowledged(&self) -> usize;
+    /// The descriptor, if there is one.
+    fn descriptor(&self) -> Option<i32>;
 }
 
 macro_rules! of_tokio {
@@ -54,6 +57,9 @@ impl Transport for TcpStream {
     fn unacknowledged(&self) -> usize {
         adit_net::stream::unacknowledged(self).unwrap_or(0)
     }
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.as_raw_fd())
+    }
 }
 
 impl Transport for UnixStream {
@@ -67,6 +73,9 @@ impl Transport for UnixStream {
     fn unacknowledged(&self) -> usize {
         adit_net::stream::unacknowledged(self).unwrap_or(0)
     }
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.as_raw_fd())
+    }
 }
 
 impl Transport for DuplexStream {
@@ -79,6 +88,9 @@ impl Transport for DuplexStream {
     }
     fn unacknowledged(&self) -> usize {
         0
+    }
+    fn descriptor(&self) -> Option<i32> {
+        None
     }
 }
 

@@ -1,6 +1,8 @@
 //! Datagrams: a client's datagram socket, without calls.
 
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use adit_net::connect::Source;
 use adit_net::datagram::{DatagramPeer, DatagramSocket, RecvBatch};
@@ -11,7 +13,9 @@ use tokio::sync::Mutex;
 use super::lookup::{Target, cannot_connect};
 use crate::Error;
 use crate::endpoint::{Endpoint, Place, Transport};
+use crate::event::{Call, Direction, What};
 use crate::listen::unix_place;
+use crate::observe::Observers;
 
 /// A datagram socket that talks to one peer. Each message keeps its edges; none is promised to
 /// arrive, to arrive once, or to arrive in order.
@@ -20,6 +24,17 @@ pub struct Datagrams {
     socket: DatagramSocket,
     remote: Endpoint,
     received: Mutex<Waiting>,
+    observers: Observers,
+    number: u64,
+    sent: Count,
+    heard: Count,
+}
+
+/// What went one way.
+#[derive(Debug, Default)]
+struct Count {
+    datagrams: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// Datagrams that came in one batch and were not asked for yet.
@@ -30,9 +45,29 @@ struct Waiting {
 }
 
 impl Datagrams {
-    pub(super) fn new(socket: DatagramSocket, remote: Endpoint) -> Self {
+    pub(super) fn new(
+        socket: DatagramSocket,
+        remote: Endpoint,
+        (observers, number): (Observers, u64),
+    ) -> Self {
         let received = Mutex::new(Waiting { batch: RecvBatch::new(), next: 0 });
-        Self { socket, remote, received }
+        let (sent, heard) = (Count::default(), Count::default());
+        let socket = Self { socket, remote, received, observers, number, sent, heard };
+        socket.call(Call::Socket);
+        socket
+    }
+
+    fn call(&self, call: Call) {
+        let fd = self.socket.as_fd().as_raw_fd();
+        self.observers.call(Some((self.number, &self.remote)), (call, Some(fd)), None);
+    }
+
+    fn tell(&self, dir: Direction, bytes: &[u8]) {
+        let count = if dir == Direction::In { &self.heard } else { &self.sent };
+        let seq = count.datagrams.fetch_add(1, Relaxed);
+        let off = count.bytes.fetch_add(bytes.len() as u64, Relaxed);
+        let what = || What::Data { dir, seq, off, bytes };
+        self.observers.emit_of(self.number, &self.remote, what);
     }
 
     /// The peer's address.
@@ -62,7 +97,9 @@ impl Datagrams {
     #[doc(alias = "sendto")]
     #[doc(alias = "sendPacket")]
     pub async fn send(&self, data: &[u8]) -> io::Result<()> {
-        self.socket.send(data).await
+        self.socket.send(data).await?;
+        self.tell(Direction::Out, data);
+        Ok(())
     }
 
     /// Receives the next datagram, whole.
@@ -80,6 +117,7 @@ impl Datagrams {
         loop {
             if let Some(datagram) = waiting.batch.get(waiting.next) {
                 waiting.next += 1;
+                self.tell(Direction::In, datagram.data);
                 return Ok(Bytes::copy_from_slice(datagram.data));
             }
             waiting.next = 0;
@@ -106,5 +144,11 @@ impl Datagrams {
     /// Datagrams the kernel dropped because they came faster than they were received.
     pub fn dropped(&self) -> u64 {
         self.socket.dropped().unwrap_or(0).into()
+    }
+}
+
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        self.call(Call::Close);
     }
 }

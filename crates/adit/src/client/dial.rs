@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use adit_net::connect::{self, Source};
 use adit_net::datagram::DatagramSocket;
 use adit_net::stream::Options;
-use adit_proto::address::{Place, Role};
+use adit_proto::address::{Place, Role as AddressRole};
 use adit_proto::race::ATTEMPT_DELAY;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -17,7 +20,9 @@ use super::datagrams::Datagrams;
 use super::lookup::{Target, cannot_connect, lookup};
 use crate::conn::{Io, Wire};
 use crate::endpoint::{Endpoint, Place as EndpointPlace, Transport};
+use crate::event::{Call, Role, What};
 use crate::listen::{ToAddress, bad_address, socket_options, unix_name, unix_place, usage};
+use crate::observe::{Observer, Observers};
 use crate::{Address, Blame, Code, Conn, Error, Limit, Result};
 
 /// Which IP addresses may be used.
@@ -51,6 +56,9 @@ pub struct Dial {
     pub(super) source: Source,
     pub(super) numeric_only: bool,
     pub(super) stall: Limit<Duration>,
+    observers: Observers,
+    /// Number of the last connection; clones count together.
+    numbers: Arc<AtomicU64>,
 }
 
 impl Default for Dial {
@@ -69,6 +77,8 @@ impl Dial {
             source: Source::default(),
             numeric_only: false,
             stall: Limit::At(Duration::from_secs(120)),
+            observers: Observers::default(),
+            numbers: Arc::default(),
         }
     }
 
@@ -113,6 +123,36 @@ impl Dial {
     pub fn stall(mut self, stall: Limit<Duration>) -> Self {
         self.stall = stall;
         self
+    }
+
+    /// Tells an observer what happens: the calls, the bytes, the ends of each direction. The
+    /// connections of this dial and its clones are numbered from 1.
+    ///
+    /// Why a conversation as a whole began or ended is known to the caller alone: there are no
+    /// [`Open`](crate::What::Open) and [`Close`](crate::What::Close) among the events.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observers = Observers::new(vec![Box::new(observer)], Role::Client);
+        self
+    }
+
+    /// Tells the observers of a server instead: the connections belong to its conversation.
+    pub(crate) fn for_conversation(mut self, number: u64, observers: &Observers) -> Self {
+        self.observers = observers.as_client();
+        self.numbers = Arc::new(AtomicU64::new(number - 1));
+        self
+    }
+
+    pub(crate) fn stall_limit(&self) -> Limit<Duration> {
+        self.stall
+    }
+
+    fn tap(&self) -> (Observers, u64) {
+        (self.observers.clone(), self.next_number())
+    }
+
+    fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed) + 1
     }
 
     /// Connects to a stream: TCP or Unix.
@@ -166,26 +206,37 @@ impl Dial {
 
     async fn open_stream(&self, address: &Address) -> Result<Conn> {
         if let Place::Path(_) | Place::Abstract(_) = address.place {
-            let name = unix_name(&address.place);
-            let spoken = address.spoken();
-            let target = Target::unix(&spoken, Transport::Unix, &name);
-            let failed = |error| cannot_connect(target, &error);
-            let stream = connect::unix(&name).await.map_err(failed)?;
-            let remote = Endpoint::named(Transport::Unix, unix_place(&name));
-            let local = Endpoint::named(Transport::Unix, EndpointPlace::Unnamed);
-            return Ok(Conn::new(Wire::new(Io::Unix(stream), remote, Some(local))));
+            return self.open_unix(address).await;
         }
         let options = options(address)?;
         let candidates = lookup(address, self).await?;
-        let (stream, peer) = self.race(&candidates, options).await.map_err(|(peer, error)| {
+        let number = self.next_number();
+        let won = self.race(&candidates, options, number).await;
+        let (stream, peer) = won.map_err(|(peer, error)| {
             let spoken = Endpoint::ip(Transport::Tcp, peer).to_string();
             cannot_connect(Target::ip(&spoken, Transport::Tcp, peer, self.source), &error)
         })?;
         // A connection that is broken already refuses options; using it says so.
         drop(adit_net::stream::configure(&stream, self.stall.at()));
         let local = stream.local_addr().ok().map(|local| Endpoint::ip(Transport::Tcp, local));
-        let remote = Endpoint::ip(Transport::Tcp, peer);
-        Ok(Conn::new(Wire::new(Io::Tcp(stream), remote, local)))
+        let ends = (Endpoint::ip(Transport::Tcp, peer), local, number);
+        Ok(Conn::new(Wire::tapped(Io::Tcp(stream), ends, &self.observers)))
+    }
+
+    async fn open_unix(&self, address: &Address) -> Result<Conn> {
+        let name = unix_name(&address.place);
+        let remote = Endpoint::named(Transport::Unix, unix_place(&name));
+        let attempt = Attempt::new(self, self.next_number(), remote.clone());
+        let connected = connect::unix(&name).await;
+        let fd = connected.as_ref().ok().map(AsRawFd::as_raw_fd);
+        attempt.made(fd);
+        attempt.returned(fd, connected.as_ref().err(), None);
+        let spoken = address.spoken();
+        let target = Target::unix(&spoken, Transport::Unix, &name);
+        let stream = connected.map_err(|error| cannot_connect(target, &error))?;
+        let local = Endpoint::named(Transport::Unix, EndpointPlace::Unnamed);
+        let ends = (remote, Some(local), attempt.number);
+        Ok(Conn::new(Wire::tapped(Io::Unix(stream), ends, &self.observers)))
     }
 
     /// Tries the candidates; an error is that of the first one, which is the one the user means.
@@ -193,6 +244,7 @@ impl Dial {
         &self,
         candidates: &[SocketAddr],
         options: Options,
+        number: u64,
     ) -> Result<(TcpStream, SocketAddr), (SocketAddr, io::Error)> {
         let source = self.source;
         let mut attempts = JoinSet::new();
@@ -217,8 +269,9 @@ impl Dial {
                 }
                 () = tokio::time::sleep_until(next_at), if is_turn => {
                     if let Some(peer) = waiting.next() {
+                        let attempt = Attempt::new(self, number, Endpoint::ip(Transport::Tcp, peer));
                         attempts.spawn(async move {
-                            (peer, connect::tcp(peer, source, &options).await)
+                            (peer, attempt.connect(peer, source, &options).await)
                         });
                     }
                     next_at = Instant::now() + ATTEMPT_DELAY;
@@ -236,7 +289,7 @@ impl Dial {
             let failed = |error| cannot_connect(target, &error);
             let socket = DatagramSocket::connected_unix(&name).map_err(failed)?;
             let remote = Endpoint::named(Transport::UnixDatagram, unix_place(&name));
-            return Ok(Datagrams::new(socket, remote));
+            return Ok(Datagrams::new(socket, remote, self.tap()));
         }
         let options = options(address)?;
         let mut failure = None;
@@ -244,7 +297,8 @@ impl Dial {
             let source = self.source.bind_address(peer);
             match DatagramSocket::connected(peer, source, &options) {
                 Ok(socket) => {
-                    return Ok(Datagrams::new(socket, Endpoint::ip(Transport::Udp, peer)));
+                    let remote = Endpoint::ip(Transport::Udp, peer);
+                    return Ok(Datagrams::new(socket, remote, self.tap()));
                 }
                 Err(error) => {
                     let spoken = Endpoint::ip(Transport::Udp, peer).to_string();
@@ -257,9 +311,53 @@ impl Dial {
     }
 }
 
+/// One try to connect, told to observers.
+struct Attempt {
+    observers: Observers,
+    number: u64,
+    peer: Endpoint,
+    began: Instant,
+}
+
+impl Attempt {
+    fn new(dial: &Dial, number: u64, peer: Endpoint) -> Self {
+        Self { observers: dial.observers.clone(), number, peer, began: Instant::now() }
+    }
+
+    async fn connect(
+        self,
+        peer: SocketAddr,
+        source: Source,
+        options: &Options,
+    ) -> io::Result<TcpStream> {
+        let socket = connect::socket(peer, source, options)?;
+        let fd = Some(socket.as_raw_fd());
+        self.made(fd);
+        let connected = connect::tcp(socket, peer).await;
+        let local = connected.as_ref().ok().and_then(|stream| stream.local_addr().ok());
+        let local = local.map(|local| Endpoint::ip(Transport::Tcp, local));
+        self.returned(fd, connected.as_ref().err(), local.as_ref());
+        connected
+    }
+
+    fn made(&self, fd: Option<i32>) {
+        self.observers.call(Some((self.number, &self.peer)), (Call::Socket, fd), None);
+    }
+
+    fn returned(&self, fd: Option<i32>, error: Option<&io::Error>, local: Option<&Endpoint>) {
+        self.observers.emit_of(self.number, &self.peer, || What::Call {
+            call: Call::Connect,
+            fd,
+            local,
+            took: Some(self.began.elapsed()),
+            code: error.map(crate::code_of),
+        });
+    }
+}
+
 fn to_connect(address: &impl ToAddress) -> Result<Address> {
     let address = address.to_address()?;
-    address.check(Role::Connect).map_err(|error| bad_address(&error))?;
+    address.check(AddressRole::Connect).map_err(|error| bad_address(&error))?;
     Ok(address)
 }
 

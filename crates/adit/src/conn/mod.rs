@@ -95,6 +95,10 @@ impl Conn {
     pub fn abort(self) {
         self.wire.abort();
     }
+
+    pub(crate) fn into_wire(self) -> Arc<Wire> {
+        self.wire
+    }
 }
 
 /// A look at a connection from beside its halves; made by [`Conn::look`].

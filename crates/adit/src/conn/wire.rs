@@ -1,6 +1,7 @@
 //! The wire: a stream socket that two halves and the engine share.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -11,9 +12,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::Endpoint;
-use crate::event::{Direction, What};
+use crate::event::{Call, Direction, What};
 use crate::observe::Observers;
-use crate::peer::Peer;
 use crate::transport::Transport;
 
 /// A stream socket that both halves and the engine share.
@@ -31,12 +31,14 @@ pub(crate) struct Wire {
     pub(crate) bytes_out: AtomicU64,
     pub(crate) peer_ended: AtomicBool,
     finished: AtomicBool,
+    /// It closes by a reset: nothing is owed to the peer any more, not even an end.
+    pub(crate) aborted: AtomicBool,
     pub(crate) ending: AtomicBool,
     reader: Mutex<Option<Waker>>,
     tap: Option<Tap>,
 }
 
-/// Tells observers what goes over a wire.
+/// Tells observers what goes over a wire, and of its close.
 struct Tap {
     observers: Observers,
     reads: AtomicU64,
@@ -58,19 +60,33 @@ macro_rules! each_io {
     };
 }
 
-impl Wire {
-    pub(crate) fn new(io: Io, remote: Endpoint, local: Option<Endpoint>) -> Arc<Self> {
-        Self::with_tap(io, (remote, local, 0), None)
+impl Io {
+    pub(crate) fn descriptor(&self) -> i32 {
+        each_io!(self, io => io.as_raw_fd())
     }
+}
 
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Some(tap) = &self.tap {
+            let close = (Call::Close, Some(self.io.descriptor()));
+            tap.observers.call(Some((self.number, &self.remote)), close, None);
+        }
+    }
+}
+
+impl Wire {
     /// A wire whose traffic observers hear of.
-    pub(crate) fn tapped(io: Io, peer: &Peer, observers: &Observers) -> Arc<Self> {
+    pub(crate) fn tapped(
+        io: Io,
+        ends: (Endpoint, Option<Endpoint>, u64),
+        observers: &Observers,
+    ) -> Arc<Self> {
         let tap = observers.is_watched().then(|| Tap {
             observers: observers.clone(),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
         });
-        let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
         Self::with_tap(io, ends, tap)
     }
 
@@ -91,6 +107,7 @@ impl Wire {
             bytes_out: AtomicU64::new(0),
             peer_ended: AtomicBool::new(false),
             finished: AtomicBool::new(false),
+            aborted: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             reader: Mutex::default(),
             tap,
@@ -144,6 +161,7 @@ impl Wire {
     }
 
     pub(crate) fn abort(&self) {
+        self.aborted.store(true, Relaxed);
         self.finished.store(true, Relaxed);
         if let Io::Tcp(io) = &self.io {
             // A socket that cannot be told to reset is closed the ordinary way.
@@ -179,7 +197,12 @@ impl Wire {
         poll
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads whether or not the server is to end.
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             ready!(each_io!(&self.io, io => io.poll_read_ready(cx)))?;
             let space = buf.initialize_unfilled();
@@ -193,8 +216,9 @@ impl Wire {
                 Ok(bytes) => {
                     if let Some(tap) = &self.tap {
                         let seq = tap.reads.fetch_add(1, Relaxed);
+                        let off = self.bytes_in.load(Relaxed);
                         let bytes = &space[..bytes];
-                        let what = || What::Data { dir: Direction::In, seq, bytes };
+                        let what = || What::Data { dir: Direction::In, seq, off, bytes };
                         tap.observers.emit_of(self.number, &self.remote, what);
                     }
                     buf.advance(bytes);
@@ -222,8 +246,9 @@ impl Wire {
                 Ok(bytes) => {
                     if let Some(tap) = &self.tap {
                         let seq = tap.writes.fetch_add(1, Relaxed);
+                        let off = self.bytes_out.load(Relaxed);
                         let bytes = &buf[..bytes];
-                        let what = || What::Data { dir: Direction::Out, seq, bytes };
+                        let what = || What::Data { dir: Direction::Out, seq, off, bytes };
                         tap.observers.emit_of(self.number, &self.remote, what);
                     }
                     self.bytes_out.fetch_add(bytes as u64, Relaxed);
@@ -274,5 +299,8 @@ impl Transport for Share {
     }
     fn unacknowledged(&self) -> usize {
         self.0.unacknowledged().unwrap_or(0)
+    }
+    fn descriptor(&self) -> Option<i32> {
+        Some(self.0.io.descriptor())
     }
 }

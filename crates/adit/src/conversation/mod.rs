@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::answers::{Answers, Due};
 use crate::buffers::{CHUNK, SMALL, Scratch};
 use crate::context::Context;
-use crate::event::{Action, Direction, What};
+use crate::event::{Action, Call, Direction, What};
 use crate::handler::Handler;
 use crate::linger::{self, LingerLimits};
 use crate::observe::Sequence;
@@ -67,7 +67,9 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
         true => linger::linger(&mut io, limits).await,
         false => io.unacknowledged(),
     };
+    let close = (Call::Close, io.descriptor());
     drop(io);
+    context.observers.call(Some((peer.number(), peer.remote())), close, None);
     report(&context, &peer, closed, unconfirmed)
 }
 
@@ -305,11 +307,11 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             return Poll::Ready(Ok(0..0));
         }
         self.clock.last_byte = Instant::now();
-        self.bytes_in += bytes.len() as u64;
         if self.context.observers.is_watched() {
-            let seq = self.reads.next();
-            self.emit(|| What::Data { dir: Direction::In, seq, bytes });
+            let (seq, off) = (self.reads.next(), self.bytes_in);
+            self.emit(|| What::Data { dir: Direction::In, seq, off, bytes });
         }
+        self.bytes_in += bytes.len() as u64;
         if self.peer.desk().is_ending() {
             match self.drain_bytes.checked_sub(bytes.len()) {
                 Some(left) => self.drain_bytes = left,
@@ -422,11 +424,11 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
 
     fn wrote(&mut self, bytes: &[u8]) -> usize {
         self.clock.last_byte = Instant::now();
-        self.bytes_out += bytes.len() as u64;
         if self.context.observers.is_watched() {
-            let seq = self.writes.next();
-            self.emit(|| What::Data { dir: Direction::Out, seq, bytes });
+            let (seq, off) = (self.writes.next(), self.bytes_out);
+            self.emit(|| What::Data { dir: Direction::Out, seq, off, bytes });
         }
+        self.bytes_out += bytes.len() as u64;
         bytes.len()
     }
 

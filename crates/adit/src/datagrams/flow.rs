@@ -159,27 +159,29 @@ impl<H: Handler> Flow<H> {
     }
 
     /// The first act of every flow.
-    pub(super) fn greet(&mut self, _cx: &mut TaskContext<'_>, outbox: &mut Outbox) {
+    pub(super) fn greet(&mut self, cx: &mut TaskContext<'_>, outbox: &mut Outbox) {
         let peer = self.alive.peer.clone();
         let greeted = self.call(outbox, |handler, out| {
             handler.opened(&peer, out);
             Answer::Done
         });
         drop(greeted);
+        // A sender or a seat may have been made with the handler, when nobody could be woken yet.
+        self.act(cx, outbox);
     }
 
     /// One datagram of the peer.
     pub(super) fn receive(&mut self, data: &[u8], cx: &mut TaskContext<'_>, outbox: &mut Outbox) {
         self.last = Instant::now();
         self.heard += 1;
-        self.bytes_in += data.len() as u64;
         if let Some(credit) = &mut self.credit {
             credit.received(data.len());
         }
         if self.context.observers.is_watched() {
-            let seq = self.reads.next();
-            self.emit(|| What::Data { dir: Direction::In, seq, bytes: data });
+            let (seq, off) = (self.reads.next(), self.bytes_in);
+            self.emit(|| What::Data { dir: Direction::In, seq, off, bytes: data });
         }
+        self.bytes_in += data.len() as u64;
         if self.ended.is_some() {
             return;
         }
@@ -284,11 +286,11 @@ impl<H: Handler> Flow<H> {
             // A Unix client without a name cannot be answered.
             return self.fail(Code::NoAddress, "the peer has no address to answer to");
         }
-        self.bytes_out += msg.len() as u64;
         if self.context.observers.is_watched() {
-            let seq = self.writes.next();
-            self.emit(|| What::Data { dir: Direction::Out, seq, bytes: msg });
+            let (seq, off) = (self.writes.next(), self.bytes_out);
+            self.emit(|| What::Data { dir: Direction::Out, seq, off, bytes: msg });
         }
+        self.bytes_out += msg.len() as u64;
     }
 
     fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {

@@ -45,7 +45,7 @@ pub(crate) fn read_lines(stream: &mut TcpStream, lines: usize) -> Vec<String> {
 }
 
 /// Everything up to the end of the stream.
-pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn read_to_end(stream: &mut impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
@@ -94,7 +94,7 @@ impl Observer for Watch {
             What::Limit { name, action, count, .. } => {
                 format!("limit {name} {} {count}", action.word())
             }
-            What::Data { .. } | What::Message { .. } => return,
+            What::Data { .. } | What::Message { .. } | What::Call { .. } => return,
             what => what.word().to_owned(),
         };
         // A test that has ended does not listen any more.

@@ -1,0 +1,219 @@
+//! Forward: what comes to one address goes on to another, with every end as it is.
+
+mod datagrams;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Role, What};
+use crate::listen::{ToAddress, bad_address, usage};
+use crate::listening::Kind;
+use crate::observe::{Observer, Observers, Told};
+use crate::running::Signals;
+use crate::service::each;
+use crate::stream::stream;
+use crate::{Address, Conn, Dial, Endpoint, Event, Limit, Limits, Peer, Result, Running, Server};
+
+/// Forwards connections, or datagrams, from where it listens to a target.
+///
+/// Both directions go on by themselves: the half-close of one side is passed on and the other may
+/// still answer. A bad end is never turned into a clean one: if one side resets, is silent for too long
+/// or cannot be reached, the other side reads a reset (over a Unix socket, which knows none, an end).
+/// Bytes that had come before it are passed on first.
+///
+/// Over datagrams every client has a socket of its own to the target, so that answers find back; the
+/// edges of messages are kept, empty ones too. Streams are forwarded to streams, datagrams to
+/// datagrams.
+///
+/// In a drain, connections go on until their ends or the limit: nothing in a stream of bytes says where
+/// it would be whole.
+///
+/// ```
+/// # async fn f() -> adit::Result {
+/// use adit::prelude::*;
+/// let echo = Server::new(fast(|msg, out| out.send(msg)))
+///     .listen("tcp://127.0.0.1:0", Lines::new())
+///     .start()?;
+/// let forward = Forward::to(echo.addr(0))?.listen("tcp://127.0.0.1:0").start()?;
+/// let client = Client::connect(forward.addr(0)).await?;
+/// assert_eq!(client.call("hello").await?, "hello");
+/// # Ok(()) }
+/// # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Forward {
+    target: Address,
+    dial: Dial,
+    addresses: Vec<Result<Address>>,
+    limits: Limits,
+    threads: Option<usize>,
+    once: bool,
+    observers: Vec<Observing>,
+}
+
+/// An observer among the settings.
+struct Observing(Box<dyn Observer>);
+
+impl std::fmt::Debug for Observing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
+    }
+}
+
+impl Forward {
+    /// To this target.
+    ///
+    /// # Errors
+    /// The address is malformed, or nothing can be connected to.
+    pub fn to(target: impl ToAddress) -> Result<Self> {
+        let target = target.to_address()?;
+        target.check(adit_proto::address::Role::Connect).map_err(|error| bad_address(&error))?;
+        let stall = Limit::At(Duration::from_secs(300));
+        Ok(Self {
+            target,
+            dial: Dial::new().stall(stall),
+            addresses: Vec::new(),
+            limits: Limits { stall, ..Limits::default() },
+            threads: None,
+            once: false,
+            observers: Vec::new(),
+        })
+    }
+
+    /// Listens here; with several calls, at several places.
+    #[must_use]
+    pub fn listen(mut self, address: impl ToAddress) -> Self {
+        let address = address.to_address().and_then(|address| self.fits(address));
+        self.addresses.push(address);
+        self
+    }
+
+    fn fits(&self, address: Address) -> Result<Address> {
+        if address.transport.is_datagram() == self.target.transport.is_datagram() {
+            return Ok(address);
+        }
+        let what = format!("{address} cannot be forwarded to {}", self.target);
+        Err(usage(&what).with_hint("streams go to streams, datagrams to datagrams"))
+    }
+
+    /// How to connect to the target.
+    #[must_use]
+    pub fn dial(mut self, dial: Dial) -> Self {
+        self.dial = dial;
+        self
+    }
+
+    /// Replaces the limits; 300 s without a byte, or without one being taken, are the default here.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Forwards on so many I/O threads, at least 1; the default is one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Takes one connection and closes the doors behind it.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// Adds an observer. A conversation has two sockets and one number: events with the role
+    /// [`Server`](Role::Server) are those of the socket that faces the client, events with the role
+    /// [`Client`](Role::Client) those of the socket that faces the target.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Observing(Box::new(observer)));
+        self
+    }
+
+    /// Calls a function for everything that happens; as [`observe`](Self::observe).
+    #[must_use]
+    pub fn on_event(self, tell: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.observe(Told(tell))
+    }
+
+    /// Binds, starts the threads and returns; as [`Server::start`].
+    ///
+    /// # Errors
+    /// An address is malformed, taken or not permitted, or the two do not fit together. Whether the
+    /// target is there is not asked before a client comes.
+    pub fn start(self) -> Result<Running> {
+        let Self { target, dial, addresses, mut limits, threads, once, observers } = self;
+        let addresses = addresses.into_iter().collect::<Result<Vec<_>>>()?;
+        let list = observers.into_iter().map(|observing| observing.0).collect();
+        let observers = Observers::new(list, Role::Server);
+        if target.transport.is_datagram() {
+            // The target is fixed and asked for nothing of its own: nobody is reached by it who does
+            // not answer to the client anyway.
+            limits.amplification = Limit::Off;
+            let route = Route { target, dial, observers: observers.clone() };
+            let service = each(move |peer: &Peer| datagrams::Flow::new(route.clone(), peer));
+            let mut server = settings(Server::new(service), limits, threads, once, observers);
+            for address in addresses {
+                server = server.listen_datagrams(address);
+            }
+            return server.start();
+        }
+        let route = Arc::new(Route { target, dial, observers: observers.clone() });
+        let service = stream(async move |client: Conn| streams::carry(client, &route).await);
+        let mut server = settings(Server::streams(service), limits, threads, once, observers);
+        for address in addresses {
+            server = server.listen(address);
+        }
+        server.start()
+    }
+
+    /// Starts and runs until a signal; as [`Server::run`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and when a listening socket breaks.
+    pub fn run(self) -> Result<()> {
+        // With the old limit it forwards fewer, that is all.
+        drop(adit_net::descriptors::raise_limit());
+        let signals = Signals::hear()?;
+        self.start()?.until(signals)
+    }
+}
+
+fn settings<K: Kind>(
+    server: Server<K>,
+    limits: Limits,
+    threads: Option<usize>,
+    once: bool,
+    observers: Observers,
+) -> Server<K> {
+    let server = server.limits(limits).told_by(observers);
+    let server = if once { server.once() } else { server };
+    match threads {
+        Some(threads) => server.threads(threads),
+        None => server,
+    }
+}
+
+/// From a client on to the target.
+#[derive(Clone, Debug)]
+struct Route {
+    target: Address,
+    dial: Dial,
+    observers: Observers,
+}
+
+impl Route {
+    /// How to connect for a conversation.
+    fn dial(&self, number: u64) -> Dial {
+        self.dial.clone().for_conversation(number, &self.observers)
+    }
+
+    /// Tells what happens on the socket that faces the target.
+    fn tell<'a>(&self, number: u64, target: &Endpoint, what: impl FnOnce() -> What<'a>) {
+        self.observers.as_client().emit_of(number, target, what);
+    }
+}

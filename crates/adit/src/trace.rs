@@ -1,0 +1,305 @@
+//! Trace: everything that happens, as lines that can be drawn later.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::event::{Detail, Event, Payload, dropped_line, trace_header_line};
+use crate::observe::Observer;
+
+/// Bytes of lines that may wait for the disk.
+const WAITING_MAX: usize = 8 << 20;
+
+/// Writes events as JSON Lines, for a picture of the conversation: `adit explain FILE`.
+///
+/// Lines are made on the I/O threads and written by a thread of the trace: no conversation waits for
+/// the disk. At most 8 MiB of lines wait; what does not fit is dropped, and a line in its place says how
+/// many events are missing.
+///
+/// ```
+/// use adit::event::Payload;
+/// use adit::prelude::*;
+/// use adit::trace::{About, Trace};
+///
+/// # let folder = std::env::temp_dir().join(format!("adit-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("run.jsonl");
+/// let file = std::fs::File::create(&path).unwrap();
+/// let about = About { program: "my_server".into(), ..About::default() };
+/// let trace = Trace::to(file, &about, Payload::First(64));
+/// let echo = fast(|msg, out| out.send(msg));
+/// let server = Server::new(echo).observe(trace.clone()).listen("tcp://127.0.0.1:0", Lines::new());
+/// drop(server.start()?);
+/// let end = trace.finish();
+/// assert!(end.failure.is_none() && end.dropped == 0);
+/// assert!(std::fs::read_to_string(&path).unwrap().contains("\"ev\":\"listen\""));
+/// # std::fs::remove_dir_all(folder).unwrap();
+/// # Ok::<(), adit::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Trace(Arc<Shared>);
+
+/// Who writes a trace.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "plain settings, built with ..About::default()")]
+pub struct About {
+    /// The command line, or the name, of the program.
+    pub program: String,
+    /// `server`, `client` or `relay`.
+    pub part: &'static str,
+    /// Wall clock time of the beginning, as RFC 3339 text with as many digits as are known. Traces of
+    /// two ends are brought together by it.
+    pub start: String,
+}
+
+impl Default for About {
+    fn default() -> Self {
+        Self { program: String::new(), part: "server", start: String::new() }
+    }
+}
+
+/// How a trace ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct End {
+    /// Lines that were written, the first one included.
+    pub lines: u64,
+    /// Events that were dropped.
+    pub dropped: u64,
+    /// Why writing stopped before the end: the disk is full, for instance. What was written before is
+    /// whole lines but for the last one.
+    pub failure: Option<io::Error>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    payload: Payload,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whole lines for the writer to take.
+    lines: String,
+    /// Number of the next line.
+    next: u64,
+    /// Dropped and not told yet; dropped in all.
+    untold: u64,
+    dropped: u64,
+    is_over: bool,
+    failure: Option<io::Error>,
+}
+
+impl Trace {
+    /// Begins a trace. `payload` is how much of the bytes that go over a socket it holds: be careful
+    /// with secrets.
+    pub fn to(out: impl Write + Send + 'static, about: &About, payload: Payload) -> Self {
+        let header = trace_header_line(
+            env!("CARGO_PKG_VERSION"),
+            &about.start,
+            about.part,
+            &about.program,
+            std::process::id(),
+        );
+        let state = State { lines: header + "\n", next: 1, ..State::default() };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            payload,
+            writer: Mutex::default(),
+        });
+        let for_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("adit trace".to_owned());
+        match thread.spawn(move || for_thread.write_all(out)) {
+            Ok(handle) => *lock(&shared.writer) = Some(handle),
+            Err(error) => shared.fail(error),
+        }
+        Self(shared)
+    }
+
+    /// Writes what waits and ends the trace; later events are passed over.
+    pub fn finish(&self) -> End {
+        lock(&self.0.state).is_over = true;
+        self.0.changed.notify_all();
+        let writer = lock(&self.0.writer).take();
+        if let Some(writer) = writer {
+            // It does not panic; if it did, there is nothing more to wait for.
+            drop(writer.join());
+        }
+        let mut state = lock(&self.0.state);
+        End { lines: state.next, dropped: state.dropped, failure: state.failure.take() }
+    }
+}
+
+impl Observer for Trace {
+    fn event(&self, event: &Event<'_>) {
+        let mut state = lock(&self.0.state);
+        if state.is_over {
+            return;
+        }
+        if state.lines.len() >= WAITING_MAX {
+            state.untold += 1;
+            state.dropped += 1;
+            return;
+        }
+        if state.untold > 0 {
+            let line = dropped_line(state.next, event.at, state.untold);
+            state.lines += &line;
+            state.lines.push('\n');
+            state.next += 1;
+            state.untold = 0;
+        }
+        let was_empty = state.lines.is_empty();
+        let number = state.next;
+        event.json(number, Detail::Trace, self.0.payload, &mut state.lines);
+        state.lines.push('\n');
+        state.next += 1;
+        drop(state);
+        if was_empty {
+            self.0.changed.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    /// The writer's thread: takes whatever waits and writes it, until the end or a failure.
+    fn write_all(&self, mut out: impl Write) {
+        loop {
+            let mut state = lock(&self.state);
+            while state.lines.is_empty() && !state.is_over {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let lines = std::mem::take(&mut state.lines);
+            drop(state);
+            if lines.is_empty() {
+                return;
+            }
+            if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
+                return self.fail(error);
+            }
+        }
+    }
+
+    fn fail(&self, error: io::Error) {
+        let mut state = lock(&self.state);
+        state.failure = Some(error);
+        state.is_over = true;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is held is whole at every moment: a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trace").field("payload", &self.0.payload).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{About, Trace, WAITING_MAX};
+    use crate::event::{Direction, Event, Payload, Role, What};
+    use crate::observe::Observer as _;
+    use std::io::{self, Write};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    fn data(bytes: &[u8]) -> Event<'_> {
+        let what = What::Data { dir: Direction::In, seq: 0, off: 0, bytes };
+        Event {
+            at: Duration::from_micros(7),
+            conversation: Some(1),
+            peer: None,
+            role: Role::Server,
+            what,
+        }
+    }
+
+    /// Writes into a shared text, once it is allowed to.
+    struct Slow(Arc<Mutex<String>>, Receiver<()>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The permission ends with its sender: from then on all is written.
+            let _gone = self.1.recv();
+            *self.0.lock().unwrap() += std::str::from_utf8(bytes).unwrap();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn slow() -> (Slow, Arc<Mutex<String>>, SyncSender<()>) {
+        let (text, (sender, receiver)) = (Arc::default(), sync_channel(1));
+        (Slow(Arc::clone(&text), receiver), text, sender)
+    }
+
+    #[test]
+    fn every_event_is_a_line_with_the_next_number() {
+        let (out, text, permission) = slow();
+        drop(permission);
+        let about = About { program: "a \"test\"".to_owned(), ..About::default() };
+        let trace = Trace::to(out, &about, Payload::First(3));
+        for _ in 0..1000 {
+            trace.event(&data(b"hello"));
+        }
+        let end = trace.finish();
+        assert_eq!((end.lines, end.dropped), (1001, 0));
+        trace.event(&data(b"too late"));
+        let text = text.lock().unwrap();
+        assert_eq!(text.lines().count(), 1001);
+        assert!(text.starts_with(r#"{"v":1,"n":0,"t":0,"ev":"trace""#));
+        assert!(text.contains(r#""prog":"a \"test\"""#));
+        for (number, line) in text.lines().enumerate().skip(1) {
+            assert!(line.contains(&format!("\"n\":{number},")), "{line}");
+            assert!(line.ends_with(r#""len":5,"text":"hel"}"#), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_too_slow_costs_events_which_are_counted_and_nobody_waits() {
+        let (out, text, permission) = slow();
+        let trace = Trace::to(out, &About::default(), Payload::Whole);
+        let piece = vec![b'x'; 1 << 20];
+        // More than may wait, while not even the first line is written.
+        for _ in 0..2 * WAITING_MAX / piece.len() {
+            trace.event(&data(&piece));
+        }
+        drop(permission);
+        // The writer has caught up once this one finds room.
+        while trace.0.state.lock().unwrap().lines.len() >= WAITING_MAX {
+            std::thread::yield_now();
+        }
+        trace.event(&data(b"the last"));
+        let end = trace.finish();
+        assert!(end.dropped > 0);
+        let text = text.lock().unwrap();
+        assert_eq!(text.lines().count() as u64, end.lines);
+        let told = format!(r#""ev":"drop","where":"trace","count":{}"#, end.dropped);
+        assert!(text.contains(&told));
+        assert!(text.ends_with("\"text\":\"the last\"}\n"));
+    }
+
+    #[test]
+    fn a_full_disk_ends_the_trace_and_nothing_else() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let trace = Trace::to(Full, &About::default(), Payload::None);
+        trace.event(&data(b"hello"));
+        let end = trace.finish();
+        assert_eq!(end.failure.unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+}
