@@ -45,6 +45,8 @@ pub(crate) enum Verb {
     Connect(Box<Connect>),
     /// Serve many clients at once: a service, or talk to them by hand
     Serve(Box<Serve>),
+    /// Forward connections or datagrams from LISTEN to TARGET, every end as it is
+    Forward(Box<Forward>),
     /// Wait until a port is open, closed or answering
     Wait(Box<Wait>),
     /// Run a server and five clients on your own lines and show what happens
@@ -98,6 +100,8 @@ pub(crate) struct Connect {
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
     /// Which end of input ends the command [default: both; from a terminal: peer]
     #[arg(long, value_name = "WHO")]
     pub(crate) end: Option<End>,
@@ -143,6 +147,41 @@ pub(crate) struct Serve {
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) talk: Talk,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+    #[command(flatten)]
+    pub(crate) house: House,
+    /// How typed lines become messages to datagram clients, and theirs become output
+    #[arg(long, value_name = "FRAME")]
+    pub(crate) frame: Option<String>,
+    /// Send typed LF as CRLF
+    #[arg(short = 'C', long)]
+    pub(crate) crlf: bool,
+}
+
+/// `adit forward`
+#[derive(Debug, Args)]
+pub(crate) struct Forward {
+    /// Where to listen, and where to go on to
+    #[arg(required = true, num_args = 1.., value_name = "LISTEN TARGET")]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) limits: ForwardLimits,
+    #[command(flatten)]
+    pub(crate) say: Say,
+    #[command(flatten)]
+    pub(crate) watch: Watch,
+    #[command(flatten)]
+    pub(crate) house: House,
+}
+
+/// Flags of everything that listens.
+#[derive(Debug, Args)]
+pub(crate) struct House {
     /// Connections at once; newcomers wait in the kernel's queue
     #[arg(long, value_name = "N|off", value_parser = parse_count, allow_negative_numbers = true, default_value = "1024")]
     pub(crate) max_conns: adit::Limit<usize>,
@@ -158,12 +197,20 @@ pub(crate) struct Serve {
     /// Write the same lines to standard output
     #[arg(long)]
     pub(crate) print_addr: bool,
-    /// How typed lines become messages to datagram clients, and theirs become output
-    #[arg(long, value_name = "FRAME")]
-    pub(crate) frame: Option<String>,
-    /// Send typed LF as CRLF
-    #[arg(short = 'C', long)]
-    pub(crate) crlf: bool,
+}
+
+/// Limits of what is forwarded; `adit help exit-codes` says what happens when one expires.
+#[derive(Debug, Args)]
+pub(crate) struct ForwardLimits {
+    /// No byte either way for so long [default: 300s]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) idle: Option<adit::Limit<Duration>>,
+    /// One side takes nothing of what the other has sent for so long [default: 300s]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) stall: Option<adit::Limit<Duration>>,
+    /// The whole conversation [default: off]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit)]
+    pub(crate) max_time: Option<adit::Limit<Duration>>,
 }
 
 /// `adit wait`
@@ -263,7 +310,18 @@ pub(crate) struct Talk {
     /// Let control characters of the peer reach the terminal
     #[arg(long)]
     pub(crate) raw: bool,
-    /// First bytes of payload in --json events: a number, or none
+}
+
+/// Flags to see what happens on the sockets.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// Say each socket call: socket, bind, listen, accept, connect, read, write, close
+    #[arg(long)]
+    pub(crate) steps: bool,
+    /// Write every event to FILE, to be drawn by `adit explain FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<std::path::PathBuf>,
+    /// First bytes of payload in events and steps: a number, or none
     #[arg(long, value_name = "N|none", value_parser = parse_payload, allow_negative_numbers = true, default_value = "none")]
     pub(crate) payload: adit::event::Payload,
 }

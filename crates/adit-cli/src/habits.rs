@@ -29,7 +29,7 @@ pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
         },
     };
     let mut walk = Walk { verb, kept: Vec::new(), notes: Vec::new(), has_address: false };
-    if matches!(verb, "connect" | "serve" | "wait") {
+    if matches!(verb, "connect" | "serve" | "forward" | "wait") {
         walk.all(rest)?;
     } else {
         walk.kept = rest;
@@ -49,10 +49,10 @@ pub(crate) struct Spelled {
     pub(crate) notes: Vec<&'static str>,
 }
 
-const VERBS: [&str; 6] = ["connect", "serve", "wait", "demo", "completions", "help"];
+const VERBS: [&str; 7] = ["connect", "serve", "forward", "wait", "demo", "completions", "help"];
 
 /// Verbs of the design that a word cannot mean as a host: they are refused, not connected to.
-const LATER: [&str; 5] = ["forward", "bench", "explain", "lab", "farm"];
+const LATER: [&str; 4] = ["bench", "explain", "lab", "farm"];
 
 /// Short flags that take a value: what is behind them is none of their company.
 const WITH_VALUE: &str = "swp";
@@ -238,7 +238,7 @@ mod tests {
             ("-l -p 7000", "adit serve 7000"),
             ("host 80 -i 5", "--idle"),
             ("-u -l 7000", "comes first"),
-            ("forward :1 :2", "not part of this version"),
+            ("bench :1", "not part of this version"),
             ("-q1 host 80", "--linger"),
             ("-vq 1 host 80", "--linger"),
             ("-lp 7000", "adit serve 7000"),

@@ -6,8 +6,10 @@ mod complaint;
 mod connect;
 mod demo;
 mod exit;
+mod forward;
 mod frame;
 mod habits;
+mod house;
 #[cfg(test)]
 mod man;
 mod printer;
@@ -15,6 +17,7 @@ mod resolve;
 mod runtime;
 mod say;
 mod serve;
+mod steps;
 mod topics;
 mod wait;
 
@@ -55,6 +58,7 @@ fn run() -> Exit {
     match cli.verb {
         Verb::Connect(args) => connect::run(&args),
         Verb::Serve(args) => serve::run(&args),
+        Verb::Forward(args) => forward::run(&args),
         Verb::Wait(args) => wait::run(&args),
         Verb::Demo => demo::run(),
         Verb::Completions { shell } => completions(shell),

@@ -32,6 +32,22 @@ pub(crate) fn one(words: &[String], net: &Net) -> Result<Address> {
     Ok(address)
 }
 
+/// Where to listen, and where to go on to.
+pub(crate) fn pair(words: &[String], net: &Net) -> Result<(Vec<Address>, Address)> {
+    let (listen, used) = read(words, net, Role::Listen)?;
+    let rest = &words[used..];
+    if rest.is_empty() {
+        let what = format!("only one address, {}", quoted(&words.join(" ")));
+        return Err(usage(what, &format!("adit forward {} TARGET", shown(&words.join(" ")))));
+    }
+    let (target, used) = read(rest, net, Role::Connect)?;
+    if let Some(more) = rest.get(used) {
+        let what = format!("more than two addresses: {} is one too many", quoted(more));
+        return Err(usage(what, "one target for each forward"));
+    }
+    Ok((of_family(listen, net)?, target))
+}
+
 /// One address after the other.
 pub(crate) fn all(words: &[String], net: &Net, role: Role) -> Result<Vec<Address>> {
     let mut addresses = Vec::new();

@@ -6,14 +6,16 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit::escape::escape_line;
-use adit::event::{Payload, header_line};
-use adit::{Code, Error, Event, Observer, What};
+use adit::event::{Detail, Payload, Role, header_line};
+use adit::trace::{About, Trace};
+use adit::{Blame, Code, Error, Event, Observer, What};
 
-use crate::args::{Json, Say, Talk};
+use crate::args::{Json, Say, Watch};
+use crate::steps::Steps;
 
 /// How the command talks; cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,13 +33,25 @@ struct Inner {
     /// Lines said in the current second, and when it began.
     pace: Mutex<(Instant, u64)>,
     unsaid: AtomicU64,
+    part: Part,
+    steps: Option<Steps>,
+    trace: OnceLock<Trace>,
+}
+
+/// The part the command plays on its sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Server,
+    Client,
+    /// Both, on two sockets of each conversation.
+    Relay,
 }
 
 /// Lines per second about what peers do; beyond them only their number is told.
 const LINES_PER_SECOND: u64 = 100;
 
 impl Voice {
-    pub(crate) fn new(say: &Say, payload: Payload) -> Self {
+    pub(crate) fn new(say: &Say, part: Part, payload: Payload, steps: Option<Steps>) -> Self {
         let payload = if say.json == Some(Json::Stdout) { Payload::Whole } else { payload };
         let start = Instant::now();
         let voice = Self(Arc::new(Inner {
@@ -49,21 +63,62 @@ impl Voice {
             lines: Mutex::new(0),
             pace: Mutex::new((start, 0)),
             unsaid: AtomicU64::new(0),
+            part,
+            steps,
+            trace: OnceLock::new(),
         }));
         if say.json.is_some() {
-            let now = jiff::Timestamp::now().to_string();
-            voice.json_line(|_n| header_line(env!("CARGO_PKG_VERSION"), &now));
+            voice.json_line(|_n| header_line(env!("CARGO_PKG_VERSION"), &wall_clock()));
         }
         voice
     }
 
     /// A voice for people, without flags.
     pub(crate) fn plain() -> Self {
-        Self::new(&Say { json: None, verbose: false, quiet: false }, Payload::None)
+        let say = Say { json: None, verbose: false, quiet: false };
+        Self::new(&say, Part::Client, Payload::None, None)
     }
 
-    pub(crate) fn of_talk(talk: &Talk) -> Self {
-        Self::new(&talk.say, talk.payload)
+    /// A voice that also says or writes down what happens on the sockets.
+    pub(crate) fn of(say: &Say, part: Part, watch: &Watch) -> Self {
+        let steps = watch.steps.then(|| Steps::new(watch.payload, part));
+        Self::new(say, part, watch.payload, steps)
+    }
+
+    /// Begins the trace that the flags ask for.
+    pub(crate) fn begin_trace(&self, watch: &Watch) -> adit::Result<()> {
+        let Some(path) = &watch.trace else { return Ok(()) };
+        let file = adit::system::files::create_private(path).map_err(|error| {
+            let shown = escape_line(path.as_os_str().as_encoded_bytes(), 200);
+            let what = format!("cannot write the trace {shown}");
+            Error::new(Code::Usage, Blame::Caller, what).with_source(error)
+        })?;
+        let program: Vec<_> =
+            std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+        let part = match self.0.part {
+            Part::Server => "server",
+            Part::Client => "client",
+            Part::Relay => "relay",
+        };
+        let about = About { program: program.join(" "), part, start: wall_clock() };
+        let trace = Trace::to(file, &about, watch.payload);
+        // It is begun once.
+        drop(self.0.trace.set(trace));
+        Ok(())
+    }
+
+    /// Ends the trace; says what is missing in it.
+    pub(crate) fn end_trace(&self) {
+        let Some(end) = self.0.trace.get().map(Trace::finish) else { return };
+        if let Some(failure) = end.failure {
+            self.warn(&format!("the trace ends early, after {} lines: {failure}", end.lines));
+        }
+        if end.dropped > 0 {
+            self.warn(&format!(
+                "{} events are missing in the trace: the disk was too slow",
+                end.dropped
+            ));
+        }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -135,24 +190,34 @@ impl Voice {
     }
 
     /// Tells an event of the command itself.
-    pub(crate) fn emit(&self, peer: Option<&adit::Endpoint>, what: What<'_>) {
-        let conversation = peer.map(|_| 1);
-        self.tell(&Event { at: self.now(), conversation, peer, what });
+    pub(crate) fn emit(&self, of: Option<(u64, &adit::Endpoint)>, what: What<'_>) {
+        let (conversation, peer) = of.unzip();
+        let role = if self.0.part == Part::Client { Role::Client } else { Role::Server };
+        self.tell(&Event { at: self.now(), conversation, peer, role, what });
     }
 
     fn tell(&self, event: &Event<'_>) {
-        if !self.is_json() {
-            return;
+        if let Some(trace) = self.0.trace.get() {
+            trace.event(event);
+        }
+        if let Some(steps) = &self.0.steps
+            && let Some(line) = steps.line(event)
+        {
+            self.note(&line);
         }
         // Data without payload says nothing that `close` does not; with it, it is what was asked for.
-        if matches!(event.what, What::Message { .. }) {
-            return;
+        let is_hidden = match event.what {
+            What::Message { .. } => true,
+            What::Call { .. } => self.0.steps.is_none(),
+            _ => false,
+        };
+        if self.is_json() && !is_hidden {
+            self.json_line(|n| {
+                let mut line = String::new();
+                event.json(n, Detail::App, self.0.payload, &mut line);
+                line
+            });
         }
-        self.json_line(|n| {
-            let mut line = String::new();
-            event.json(n, self.0.payload, &mut line);
-            line
-        });
     }
 
     fn json_line(&self, line: impl FnOnce(u64) -> String) {
@@ -186,8 +251,17 @@ impl Voice {
 
 impl Observer for Voice {
     fn event(&self, event: &Event<'_>) {
-        self.tell(event);
+        // On the clock of the command, whichever part of it tells.
+        let took = match event.what {
+            What::Call { took: Some(took), .. } => took,
+            _ => Duration::ZERO,
+        };
+        self.tell(&Event { at: self.now().saturating_sub(took), ..event.clone() });
     }
+}
+
+fn wall_clock() -> String {
+    jiff::Timestamp::now().to_string()
 }
 
 /// One line for an error: what, where, why (code=word), then the next step.

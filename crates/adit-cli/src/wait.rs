@@ -11,7 +11,7 @@ use crate::complaint::usage;
 use crate::exit::Exit;
 use crate::resolve;
 use crate::runtime::{self, Signals};
-use crate::say::Voice;
+use crate::say::{Part, Voice};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -20,7 +20,7 @@ const SEND_EVERY: Duration = Duration::from_millis(250);
 
 /// Runs the command.
 pub(crate) fn run(args: &Wait) -> Exit {
-    let voice = Voice::new(&args.talk, adit::event::Payload::None);
+    let voice = Voice::new(&args.talk, Part::Client, adit::event::Payload::None, None);
     let waited = resolve::all(&args.words, &args.net, Role::Connect).and_then(|addresses| {
         let dial = resolve::dial(&args.net, &args.client);
         runtime::block_on(async {

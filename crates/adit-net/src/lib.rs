@@ -8,6 +8,7 @@ pub mod child;
 pub mod connect;
 pub mod datagram;
 pub mod descriptors;
+pub mod files;
 pub mod listen;
 pub mod owner;
 pub mod process;

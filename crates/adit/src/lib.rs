@@ -82,6 +82,7 @@ pub mod system {
     pub use adit_net::child;
     pub use adit_net::datagram::UDP_BYTES_MAX;
     pub use adit_net::descriptors;
+    pub use adit_net::files;
     pub use adit_net::owner;
     pub use adit_net::process;
     pub use adit_net::stdio;

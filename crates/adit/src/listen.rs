@@ -100,7 +100,10 @@ impl From<std::os::unix::net::UnixListener> for ReadyListener {
 /// The sockets of one `listen` call: first what is asked for, then what was bound.
 pub(crate) struct Doors {
     address: Option<Address>,
+    /// The stream sockets; the first thread takes them, so that the descriptors told of stay theirs.
     listeners: Vec<Listener>,
+    /// The same once more, for each further thread.
+    clones: Vec<Vec<Listener>>,
     /// Per address the group of sockets, one for each thread.
     datagrams: Vec<Vec<Option<DatagramDoor>>>,
     /// Removes the files of Unix sockets when the server is gone.
@@ -163,14 +166,15 @@ impl Doors {
         Self {
             address: None,
             listeners: Vec::new(),
+            clones: Vec::new(),
             datagrams: Vec::new(),
             files: Vec::new(),
             amplify: None,
         }
     }
 
-    /// Binds the stream sockets; gives their real addresses.
-    pub(crate) fn open(&mut self) -> Result<Vec<Endpoint>> {
+    /// Binds the stream sockets for so many threads; gives their real addresses.
+    pub(crate) fn open(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         if let Some(address) = self.address.clone() {
             self.bind_streams(&address).map_err(|error| cannot_listen(&address, &error))?;
         }
@@ -181,6 +185,12 @@ impl Doors {
             };
             listener.set_nonblocking().map_err(failed)?;
         }
+        let clones = |_thread| self.listeners.iter().map(Listener::try_clone).collect();
+        let clones: io::Result<_> = (1..threads).map(clones).collect();
+        self.clones = clones.map_err(|error| {
+            Error::new(Code::NoDescriptors, Blame::Local, "cannot share a listening socket")
+                .with_source(error)
+        })?;
         Ok(self.listeners.iter().map(endpoint_of).collect())
     }
 
@@ -259,13 +269,12 @@ impl Doors {
         streams.chain(datagrams.filter_map(DatagramDoor::socket)).collect()
     }
 
-    /// The listening sockets once more, for a thread.
-    pub(crate) fn share(&self) -> Result<Vec<Listener>> {
-        let shared: io::Result<_> = self.listeners.iter().map(Listener::try_clone).collect();
-        shared.map_err(|error| {
-            Error::new(Code::NoDescriptors, Blame::Local, "cannot share a listening socket")
-                .with_source(error)
-        })
+    /// The listening sockets of a thread.
+    pub(crate) fn listeners(&mut self, thread: usize) -> Vec<Listener> {
+        match thread.checked_sub(1) {
+            None => std::mem::take(&mut self.listeners),
+            Some(further) => self.clones.get_mut(further).map(std::mem::take).unwrap_or_default(),
+        }
     }
 
     /// The datagram sockets of a thread.

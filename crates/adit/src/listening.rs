@@ -61,7 +61,7 @@ pub(crate) trait Listening<T>: Send {
     /// Binds; gives the real addresses.
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>>;
     /// The part for one thread, to be started there.
-    fn part(&mut self, thread: usize) -> Result<Part<T>>;
+    fn part(&mut self, thread: usize) -> Part<T>;
     /// The sockets: where each listens, and its descriptor.
     fn sockets(&self) -> Vec<(Endpoint, i32)>;
     /// The files of Unix sockets, which are removed when the server is gone.
@@ -79,8 +79,8 @@ pub(crate) struct Conversations<C> {
 }
 
 impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
-    fn bind(&mut self, _threads: usize) -> Result<Vec<Endpoint>> {
-        self.doors.open()
+    fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
+        self.doors.open(threads)
     }
 
     fn sockets(&self) -> Vec<(Endpoint, i32)> {
@@ -91,15 +91,15 @@ impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
         self.doors.take_files()
     }
 
-    fn part(&mut self, _thread: usize) -> Result<Part<T>> {
-        let (listeners, codec) = (self.doors.share()?, self.codec.clone());
-        Ok(Box::new(move |index, open, worker| {
+    fn part(&mut self, thread: usize) -> Part<T> {
+        let (listeners, codec) = (self.doors.listeners(thread), self.codec.clone());
+        Box::new(move |index, open, worker| {
             let welcome: Rc<dyn Welcome> = Rc::new(Greeter { open: Rc::clone(open), codec });
             for listener in listeners {
                 watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
             Some(welcome)
-        }))
+        })
     }
 }
 
@@ -109,8 +109,8 @@ pub(crate) struct Streams {
 }
 
 impl<S: ServeStream> Listening<S> for Streams {
-    fn bind(&mut self, _threads: usize) -> Result<Vec<Endpoint>> {
-        self.doors.open()
+    fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
+        self.doors.open(threads)
     }
 
     fn sockets(&self) -> Vec<(Endpoint, i32)> {
@@ -121,15 +121,15 @@ impl<S: ServeStream> Listening<S> for Streams {
         self.doors.take_files()
     }
 
-    fn part(&mut self, _thread: usize) -> Result<Part<S>> {
-        let listeners = self.doors.share()?;
-        Ok(Box::new(move |index, service, worker| {
+    fn part(&mut self, thread: usize) -> Part<S> {
+        let listeners = self.doors.listeners(thread);
+        Box::new(move |index, service, worker| {
             let welcome: Rc<dyn Welcome> = Rc::new(Usher { service: Rc::clone(service) });
             for listener in listeners {
                 watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
             Some(welcome)
-        }))
+        })
     }
 }
 
@@ -151,15 +151,15 @@ impl<T: Open> Listening<T> for Datagrams {
         self.doors.take_files()
     }
 
-    fn part(&mut self, thread: usize) -> Result<Part<T>> {
+    fn part(&mut self, thread: usize) -> Part<T> {
         let (sockets, amplify) = (self.doors.datagram_sockets(thread), self.doors.amplify);
-        Ok(Box::new(move |_index, open, worker| {
+        Box::new(move |_index, open, worker| {
             for socket in sockets {
                 let (open, on) = (Rc::clone(open), Rc::clone(worker));
                 watch_door(datagrams::serve(socket, amplify, open, on), worker);
             }
             None
-        }))
+        })
     }
 }
 

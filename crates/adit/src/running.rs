@@ -114,7 +114,7 @@ impl<K: Kind> Bound<K> {
             let thread = ThreadParts {
                 index,
                 kind: kind.clone(),
-                parts: parts.collect::<Result<_>>()?,
+                parts: parts.collect(),
                 mailbox,
                 limits: Limits::clone(&limits),
                 observers: observers.clone(),

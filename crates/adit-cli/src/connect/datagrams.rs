@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use adit::event::Direction;
 use adit::{Address, Blame, Code, Datagrams, Dial, Error, What};
 use tokio::time::{Instant, sleep_until};
 
@@ -42,7 +41,10 @@ pub(super) async fn talk(
         None => Frame::Line,
     };
     let socket = dial.datagrams(address).await?;
-    voice.emit(Some(socket.remote()), What::Open { local: socket.local().as_ref() });
+    voice.emit(
+        Some((socket.number(), socket.remote())),
+        What::Open { local: socket.local().as_ref() },
+    );
     if voice.is_verbose() {
         let local = socket.local().map_or_else(String::new, |local| local.place_text());
         voice.note(&format!("sending to {} from {local}", socket.remote()));
@@ -64,7 +66,10 @@ pub(super) async fn talk(
     let Count { bytes_in, bytes_out, .. } = talk.count;
     let code = ended.as_ref().map_or_else(Error::code, |exit| exit.code);
     let lasted = began.elapsed();
-    voice.emit(Some(socket.remote()), What::Close { code, bytes_in, bytes_out, lasted });
+    voice.emit(
+        Some((socket.number(), socket.remote())),
+        What::Close { code, bytes_in, bytes_out, lasted },
+    );
     ended
 }
 
@@ -154,8 +159,6 @@ impl Talk<'_> {
         if let Err(error) = self.socket.send(msg).await {
             return Err(self.failed(&error));
         }
-        let (dir, seq) = (Direction::Out, self.count.sent);
-        self.voice.emit(Some(self.socket.remote()), What::Data { dir, seq, bytes: msg });
         self.count.sent += 1;
         self.count.bytes_out += msg.len() as u64;
         self.last = Instant::now();
@@ -163,8 +166,6 @@ impl Talk<'_> {
     }
 
     async fn receive(&mut self, msg: &[u8]) -> Option<Exit> {
-        let (dir, seq) = (Direction::In, self.count.received);
-        self.voice.emit(Some(self.socket.remote()), What::Data { dir, seq, bytes: msg });
         self.count.received += 1;
         self.count.bytes_in += msg.len() as u64;
         // At its end a newline looks like the one that is added where there is none.

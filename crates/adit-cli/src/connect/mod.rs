@@ -16,7 +16,7 @@ use adit::{Address, Blame, Code, Conn, Dial, Error, What};
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
 use crate::runtime::{self, Signals};
-use crate::say::Voice;
+use crate::say::{Part, Voice};
 use crate::{complaint, resolve, wait};
 
 pub(crate) use input::Crlf;
@@ -28,8 +28,10 @@ use pump::{Session, Settings};
 
 /// Runs the command.
 pub(crate) fn run(args: &Connect) -> Exit {
-    let voice = Voice::of_talk(&args.talk);
-    start(args, &voice).unwrap_or_else(|error| {
+    let voice = Voice::of(&args.talk.say, Part::Client, &args.watch);
+    let connected = voice.begin_trace(&args.watch).and_then(|()| start(args, &voice));
+    voice.end_trace();
+    connected.unwrap_or_else(|error| {
         voice.error(&error);
         let by_user = args.client.connect_timeout.is_some();
         Exit::limit(error.code(), by_user && error.code() == Code::ConnectTimeout)
@@ -42,7 +44,8 @@ fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
         return wait::probe(&address, args, voice)
             .map_err(|error| resolve::advise(error, &address));
     }
-    let dial = resolve::dial(&args.net, &args.client).stall(pump::stall(args));
+    let dial =
+        resolve::dial(&args.net, &args.client).stall(pump::stall(args)).observe(voice.clone());
     runtime::block_on(async {
         let mut signals = Signals::ends();
         tokio::select! {
@@ -132,7 +135,7 @@ impl Link<'_> {
     async fn hold(&mut self, conn: Conn) -> adit::Result<pump::Ended> {
         let look = conn.look();
         let local = look.local().map_or_else(String::new, |local| local.place_text());
-        self.voice.emit(Some(look.remote()), What::Open { local: look.local() });
+        self.voice.emit(Some((look.number(), look.remote())), What::Open { local: look.local() });
         if self.voice.is_verbose() {
             self.voice.note(&format!("connected to {} from {local}", look.remote()));
         }

@@ -4,7 +4,6 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use adit::event::Direction;
 use adit::{Code, Conn, Limit, Look, ReadHalf, What, WriteHalf};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until};
@@ -132,8 +131,8 @@ impl<'a> Session<'a> {
         let Self { settings, voice, input, output, look } = self;
         let is_terminal = input.is_terminal();
         let end = settings.end.unwrap_or_else(|| default_end(is_terminal));
-        let mut sending = pin!(send(input, write, settings.eof, look, voice));
-        let mut receiving = pin!(receive(output, read, settings.discard, look, voice));
+        let mut sending = pin!(send(input, write, settings.eof));
+        let mut receiving = pin!(receive(output, read, settings.discard));
         let mut expiring = pin!(expire(look, *settings));
         let (mut sent, mut peer_ended) = (false, false);
         // A write that fails does not end the reading: what the peer said before is still printed,
@@ -150,7 +149,6 @@ impl<'a> Session<'a> {
                     Received::Output(code) => return Stop::Output(code),
                     Received::End => {
                         peer_ended = true;
-                        voice.emit(Some(look.remote()), What::HalfClose { dir: Direction::In });
                         if let Some(error) = broken {
                             return Stop::Broken(error);
                         }
@@ -178,7 +176,6 @@ impl<'a> Session<'a> {
                         sent = true;
                         held_open = held.or(held_open);
                         input_ended = Some(Instant::now());
-                        voice.emit(Some(look.remote()), What::HalfClose { dir: Direction::Out });
                         if peer_ended || end == End::Local || settings.discard {
                             drop(held_open);
                             return Stop::Clean;
@@ -238,11 +235,11 @@ impl<'a> Session<'a> {
     fn tell(&self, settled: Settled) {
         let Settled { code, unconfirmed } = settled;
         let ((bytes_in, bytes_out), lasted) = (self.look.bytes(), self.look.lasted());
-        let peer = Some(self.look.remote());
+        let of = Some((self.look.number(), self.look.remote()));
         if unconfirmed > 0 {
-            self.voice.emit(peer, What::Lost { code, bytes_in, bytes_out, unconfirmed });
+            self.voice.emit(of, What::Lost { code, bytes_in, bytes_out, unconfirmed });
         }
-        self.voice.emit(peer, What::Close { code, bytes_in, bytes_out, lasted });
+        self.voice.emit(of, What::Close { code, bytes_in, bytes_out, lasted });
     }
 
     fn text(&self, settled: Settled) -> String {
@@ -269,14 +266,7 @@ impl<'a> Session<'a> {
 }
 
 /// Carries the input to the peer.
-async fn send(
-    input: &mut Input,
-    mut write: WriteHalf,
-    eof: Eof,
-    look: &Look,
-    voice: &Voice,
-) -> Sent {
-    let mut seq = 0;
+async fn send(input: &mut Input, mut write: WriteHalf, eof: Eof) -> Sent {
     loop {
         let piece = match input.next().await {
             Ok(piece) => piece,
@@ -287,27 +277,14 @@ async fn send(
             return Sent::End((eof == Eof::Hold).then_some(write));
         }
         match write.write(piece).await {
-            Ok(bytes) => {
-                let (dir, bytes) = (Direction::Out, &piece[..bytes]);
-                voice.emit(Some(look.remote()), What::Data { dir, seq, bytes });
-                seq += 1;
-                let taken = bytes.len();
-                input.took(taken);
-            }
+            Ok(bytes) => input.took(bytes),
             Err(error) => return Sent::Broken(error),
         }
     }
 }
 
 /// Carries what the peer says to standard output.
-async fn receive(
-    output: &mut Output,
-    mut read: ReadHalf,
-    discard: bool,
-    look: &Look,
-    voice: &Voice,
-) -> Received {
-    let mut seq = 0;
+async fn receive(output: &mut Output, mut read: ReadHalf, discard: bool) -> Received {
     loop {
         let mut piece = Vec::with_capacity(adit::system::stdio::PIECE);
         tokio::select! {
@@ -319,9 +296,6 @@ async fn receive(
             },
             code = output.failed() => return Received::Output(code),
         }
-        let (dir, bytes) = (Direction::In, piece.as_slice());
-        voice.emit(Some(look.remote()), What::Data { dir, seq, bytes });
-        seq += 1;
         if !discard && let Err(code) = output.write(piece).await {
             return Received::Output(code);
         }

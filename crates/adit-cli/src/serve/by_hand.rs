@@ -11,10 +11,11 @@ use adit::{BoxError, Code, Endpoint, Running, TrySendError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Observers, Plan};
+use super::Plan;
 use crate::args::Serve;
 use crate::connect::Crlf;
 use crate::frame::{Frame, Splitter};
+use crate::house::Told;
 use crate::printer::{Printer, Said};
 use crate::say::Voice;
 
@@ -60,7 +61,7 @@ pub(super) fn start(
     args: &Serve,
     plan: &Plan,
     limits: Limits,
-    (log, voice, once): Observers,
+    told: Told,
     say: &Voice,
 ) -> adit::Result<(Vec<Running>, Desk)> {
     let frame = args.frame.as_deref().map_or(Ok(Frame::Line), Frame::parse)?;
@@ -74,7 +75,6 @@ pub(super) fn start(
         frame: frame.clone(),
         voice: say.clone(),
     };
-    let watchers = Arc::new((log, voice, once));
     let mut servers = Vec::new();
     if !plan.streams.is_empty() {
         let inside = hub.clone();
@@ -86,7 +86,7 @@ pub(super) fn start(
         for address in &plan.streams {
             server = server.listen(address);
         }
-        servers.push(server.observe(Watchers(Arc::clone(&watchers))).start()?);
+        servers.push(server.observe(told.clone()).start()?);
     }
     if !plan.datagrams.is_empty() {
         let inside = hub.clone();
@@ -96,7 +96,7 @@ pub(super) fn start(
         for address in &plan.datagrams {
             server = server.listen_datagrams(address);
         }
-        servers.push(server.observe(Watchers(watchers)).start()?);
+        servers.push(server.observe(told).start()?);
     }
     let stdin = std::io::stdin();
     let is_terminal = stdio::kind(&stdin) == Kind::Terminal;
@@ -114,18 +114,6 @@ pub(super) fn start(
         is_over: false,
     };
     Ok((servers, desk))
-}
-
-/// The same observers for two servers.
-struct Watchers(Arc<Observers>);
-
-impl Observer for Watchers {
-    fn event(&self, event: &Event<'_>) {
-        let (log, voice, once) = &*self.0;
-        log.event(event);
-        voice.event(event);
-        once.event(event);
-    }
 }
 
 /// Serves the keyboard and the printer; returns when standard output is gone.

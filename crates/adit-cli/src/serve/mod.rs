@@ -2,47 +2,51 @@
 //! keyboard.
 
 mod by_hand;
-mod log;
 mod services;
 
-use std::io;
 use std::time::Duration;
 
 use adit::address::{Role, nearest};
 use adit::endpoint::{Reach, Transport};
-use adit::system::descriptors::Inherited;
-use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits, Observer, Report, Running, What};
-use tokio::sync::mpsc;
+use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits};
 
 use crate::args::Serve;
 use crate::complaint::{quoted, usage};
 use crate::connect::not_for_streams;
-use crate::exit::{Exit, SIGTERM};
-use crate::resolve;
-use crate::runtime::{self, Signals};
-use crate::say::{self, Voice};
+use crate::exit::Exit;
+use crate::house::{End, House, Ready, Taken, announce};
+use crate::say::{Part, Voice};
+use crate::{resolve, runtime};
 
-use log::Log;
 use services::Service;
-
-/// How long the close of conversations may take after SIGINT.
-const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub(crate) fn run(args: &Serve) -> Exit {
     // Before anything else is opened, which could get the number.
-    let ready = args.ready_fd.map(|number| (number, Inherited::take(number)));
-    let voice = Voice::of_talk(&args.talk);
-    let served = Ready::checked(args, ready).and_then(|ready| {
+    let taken = Taken::of(&args.house);
+    let voice = Voice::of(&args.talk.say, Part::Server, &args.watch);
+    let served = stdout_is_free(args).and_then(|()| taken.ready(&args.house)).and_then(|ready| {
+        voice.begin_trace(&args.watch)?;
         let plan = plan(args)?;
         // With the old limit the server serves fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(serve(args, plan, ready, &voice))?
     });
+    voice.end_trace();
     served.unwrap_or_else(|error| {
         voice.error(&error);
         Exit::of(error.code())
     })
+}
+
+/// By hand, standard output is what the clients say.
+fn stdout_is_free(args: &Serve) -> adit::Result<()> {
+    let is_service = args.words.first().is_some_and(|word| Service::named(word).is_some());
+    if args.house.print_addr && !is_service {
+        let what = "--print-addr writes to standard output, which belongs to the clients here";
+        return Err(usage(what, "tell it elsewhere: --ready-fd 3 3>FILE"));
+    }
+    Ok(())
 }
 
 /// What to serve where.
@@ -74,38 +78,29 @@ fn plan(args: &Serve) -> adit::Result<Plan> {
             .with_hint(format!("over TCP: adit serve {name} 7000")));
     }
     frame_has_use(args, service, &datagrams)?;
-    Ok(Plan { service, streams, datagrams, once: args.once })
+    Ok(Plan { service, streams, datagrams, once: args.house.once })
 }
 
 async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
-    // Whoever is told that the server is ready may signal it at once.
-    let mut signals = Signals::ends_and_report();
-    let (once, first_end) = mpsc::channel(1);
-    let once = Once(args.once.then_some(once));
+    let mut house = House::new(&args.house, voice);
     let limits = limits(args, plan.service);
-    let observers = (Log::new(voice), voice.clone(), once);
     let mut hand = None;
     let servers = match plan.service {
-        Some(service) => services::start(service, &plan, limits, observers)?,
+        Some(service) => services::start(service, &plan, limits, house.observer())?,
         None => {
-            let (servers, desk) = by_hand::start(args, &plan, limits, observers, voice)?;
+            let (servers, desk) = by_hand::start(args, &plan, limits, house.observer(), voice)?;
             hand = Some(desk);
             servers
         }
     };
-    announce(args, &servers, ready, voice)?;
+    let named = plan.service.map(Service::name);
+    announce(&servers, ready, voice, |endpoint| next_step(endpoint, named))?;
     let ended = tokio::select! {
-        exit = until_told(&mut signals, &servers, first_end, voice) => exit,
+        ended = house.until_told(&servers) => ended,
         code = by_hand::attend(hand.as_mut()) => End::Once(code),
     };
-    let within = match ended {
-        End::Signal(SIGTERM) => args.drain,
-        _ => DRAIN_AT_KEYBOARD,
-    };
     let exit = tokio::select! {
-        exit = stop(within, servers, ended, voice) => exit?,
-        // A second signal ends it at once.
-        signal = signals.end() => return Ok(Exit::signal(signal)),
+        exit = house.close(servers, ended) => exit?,
         // What clients still say is printed meanwhile; when nobody reads it, there is nothing to wait for.
         code = by_hand::attend(hand.as_mut()) => return Ok(Exit::of(code)),
     };
@@ -164,120 +159,6 @@ fn frame_has_use(
     }
 }
 
-/// Why a server ends.
-enum End {
-    Signal(i32),
-    /// `--once`: the conversation ended with this code; or standard output is gone.
-    Once(Code),
-    Broken(Error),
-}
-
-async fn until_told(
-    signals: &mut Signals,
-    servers: &[Running],
-    mut first_end: mpsc::Receiver<(Code, String)>,
-    voice: &Voice,
-) -> End {
-    loop {
-        tokio::select! {
-            signal = signals.next() => match signal {
-                Some(signal) => return End::Signal(signal),
-                None => servers.iter().for_each(|server| voice.warn(&counts(&server.stats()))),
-            },
-            // Without --once nobody sends.
-            Some((code, peer)) = first_end.recv() => {
-                // The status is that of this conversation: it says why.
-                if !code.is_clean() {
-                    let hint = "what happened: -v or --json";
-                    voice.warn(&format!("conversation with {peer} ended (code={code}); {hint}"));
-                }
-                return End::Once(code);
-            }
-            error = broken(servers) => return End::Broken(error),
-        }
-    }
-}
-
-async fn broken(servers: &[Running]) -> Error {
-    match servers {
-        [] => std::future::pending().await,
-        [one] => one.broken().await,
-        [one, two, ..] => tokio::select! {
-            error = one.broken() => error,
-            error = two.broken() => error,
-        },
-    }
-}
-
-fn counts(stats: &adit::Stats) -> String {
-    format!(
-        "{} open, {} in all, {} not clean, {} refused, {} messages dropped, in {} B, out {} B",
-        stats.open,
-        stats.conversations,
-        stats.failed,
-        stats.refused,
-        stats.dropped,
-        stats.bytes_in,
-        stats.bytes_out
-    )
-}
-
-/// Drains and says how it went.
-async fn stop(
-    within: Duration,
-    servers: Vec<Running>,
-    end: End,
-    voice: &Voice,
-) -> adit::Result<Exit> {
-    let mut total = adit::Stats::default();
-    let (mut finished, mut cut) = (0, 0);
-    for server in servers {
-        let Drained { report, stats } = drain(server, within).await;
-        cut += report.cut;
-        finished += report.finished;
-        total.conversations += stats.conversations;
-        total.failed += stats.failed;
-        total.dropped += stats.dropped;
-        total.bytes_in += stats.bytes_in;
-        total.bytes_out += stats.bytes_out;
-    }
-    let exit = match end {
-        End::Signal(SIGTERM) if cut == 0 => Exit::of(Code::Drained),
-        End::Signal(signal) => Exit::signal(signal),
-        End::Once(code) => Exit::of(code),
-        End::Broken(ref error) => Exit::of(error.code()),
-    };
-    if matches!(end, End::Signal(_)) && (voice.is_watched() || voice.is_verbose() || cut > 0) {
-        voice.note(&format!("told to stop: finished {finished} conversations, cut {cut}"));
-    }
-    voice.emit(
-        None,
-        What::Summary {
-            conversations: total.conversations,
-            bytes_in: total.bytes_in,
-            bytes_out: total.bytes_out,
-            errors: total.failed,
-            dropped: total.dropped,
-            exit: exit.status(),
-            code: exit.code,
-        },
-    );
-    match end {
-        End::Broken(error) => Err(error),
-        _ => Ok(exit),
-    }
-}
-
-struct Drained {
-    report: Report,
-    stats: adit::Stats,
-}
-
-async fn drain(server: Running, within: Duration) -> Drained {
-    let (report, stats) = server.drain_with_stats(within).await;
-    Drained { report, stats }
-}
-
 /// The limits that the flags ask for.
 fn limits(args: &Serve, service: Option<Service>) -> Limits {
     let (flags, by_hand) = (&args.limits, service.is_none());
@@ -286,7 +167,7 @@ fn limits(args: &Serve, service: Option<Service>) -> Limits {
     let (idle, stall) =
         if by_hand { (Limit::Off, seconds(300)) } else { (defaults.idle, defaults.stall) };
     Limits {
-        conversations: args.max_conns,
+        conversations: args.house.max_conns,
         message: flags.message_timeout.unwrap_or(defaults.message),
         first_message: flags.first_message.unwrap_or(Limit::Off),
         idle: flags.idle.unwrap_or(idle),
@@ -296,68 +177,8 @@ fn limits(args: &Serve, service: Option<Service>) -> Limits {
     }
 }
 
-/// Who waits for the server to be ready.
-struct Ready {
-    descriptor: Option<Inherited>,
-    on_stdout: bool,
-}
-
-impl Ready {
-    fn checked(args: &Serve, taken: Option<(i32, io::Result<Inherited>)>) -> adit::Result<Self> {
-        let is_service = args.words.first().is_some_and(|word| Service::named(word).is_some());
-        if args.print_addr && !is_service {
-            let what = "--print-addr writes to standard output, which belongs to the clients here";
-            return Err(usage(what, "tell it elsewhere: --ready-fd 3 3>FILE"));
-        }
-        let descriptor = match taken {
-            Some((number, taken)) => Some(taken.map_err(|error| no_descriptor(number, &error))?),
-            None => None,
-        };
-        Ok(Self { descriptor, on_stdout: args.print_addr })
-    }
-}
-
-fn no_descriptor(number: i32, error: &io::Error) -> Error {
-    let what = format!("cannot write to descriptor {number} of --ready-fd: {error}");
-    usage(what, "open it in the shell: adit serve .. --ready-fd 3 3>ready")
-}
-
-/// Says where the server listens, to people and to whoever waits for it.
-fn announce(args: &Serve, servers: &[Running], ready: Ready, voice: &Voice) -> adit::Result<()> {
-    let endpoints: Vec<&Endpoint> = servers.iter().flat_map(Running::addrs).collect();
-    for endpoint in &endpoints {
-        voice.note(&listening_line(endpoint));
-    }
-    if let Some(endpoint) = endpoints.first() {
-        voice.detail(&next_step(endpoint, &args.words));
-    }
-    let lines: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
-    if ready.on_stdout {
-        say::print(&lines);
-    }
-    if let (Some(descriptor), Some(number)) = (ready.descriptor, args.ready_fd) {
-        let told = descriptor.tell_and_close(lines.as_bytes());
-        told.map_err(|error| no_descriptor(number, &error))?;
-    }
-    Ok(())
-}
-
-/// `listening  tcp [::]:7000 (IPv4 and IPv6), reachable from every network`
-fn listening_line(endpoint: &Endpoint) -> String {
-    let families = if endpoint.place_text().starts_with("[::]") { " (IPv4 and IPv6)" } else { "" };
-    let reach = match endpoint.reach() {
-        Reach::Loopback | Reach::Host => "this machine only",
-        Reach::Lan => "reachable from this network",
-        _ => "reachable from every network",
-    };
-    let is_udp = endpoint.transport() == Transport::Udp;
-    let is_capped = is_udp && endpoint.reach() > Reach::Host;
-    let capped = if is_capped { ", replies capped at 3x" } else { "" };
-    format!("listening  {endpoint}{families}, {reach}{capped}")
-}
-
 /// `client: adit 7000    stop: Ctrl-C    open to others: adit serve echo :7000`
-fn next_step(endpoint: &Endpoint, words: &[String]) -> String {
+fn next_step(endpoint: &Endpoint, service: Option<&str>) -> String {
     let scheme = if endpoint.transport() == Transport::Udp { "udp://" } else { "" };
     let place = endpoint.place_text();
     let port = endpoint.socket_addr().map(|address| address.port());
@@ -369,25 +190,8 @@ fn next_step(endpoint: &Endpoint, words: &[String]) -> String {
     };
     let mut line = format!("client: {client}    stop: Ctrl-C");
     if let (Reach::Loopback, Some(port)) = (endpoint.reach(), port) {
-        let service = words.first().filter(|word| Service::named(word).is_some());
         let service = service.map_or_else(String::new, |service| format!("{service} "));
         line.push_str(&format!("    open to others: adit serve {service}{scheme}:{port}"));
     }
     line
 }
-
-/// Tells the main task how the first conversation ended.
-struct Once(Option<mpsc::Sender<(Code, String)>>);
-
-impl Observer for Once {
-    fn event(&self, event: &adit::Event<'_>) {
-        if let (Some(sender), What::Close { code, .. }) = (&self.0, &event.what) {
-            // Full: it was not the first one, and only that counts.
-            let peer = event.peer.map(ToString::to_string).unwrap_or_default();
-            let _only_the_first_counts = sender.try_send((*code, peer));
-        }
-    }
-}
-
-/// The observers of every server of this command.
-type Observers = (Log, Voice, Once);

@@ -9,7 +9,8 @@ use adit::prelude::*;
 use adit::{Running, Service as Serves};
 use tokio::io::AsyncWrite as _;
 
-use super::{Observers, Plan};
+use super::Plan;
+use crate::house::Told;
 
 /// A service by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,24 +60,22 @@ pub(super) fn start(
     service: Service,
     plan: &Plan,
     limits: Limits,
-    observers: Observers,
+    told: Told,
 ) -> adit::Result<Vec<Running>> {
     let raw = Raw;
     let running = match service {
-        Service::Echo => messages(fast(|msg, out| out.send(msg)), raw, plan, limits, observers),
+        Service::Echo => messages(fast(|msg, out| out.send(msg)), raw, plan, limits, told),
         Service::Upper => {
             let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
-            messages(upper, raw, plan, limits, observers)
+            messages(upper, raw, plan, limits, told)
         }
-        Service::Discard => messages(fast(|_, _| ()), raw, plan, limits, observers),
-        Service::Daytime => {
-            messages(each(|_| Clock { say: daytime }), raw, plan, limits, observers)
-        }
-        Service::Time => messages(each(|_| Clock { say: time }), raw, plan, limits, observers),
+        Service::Discard => messages(fast(|_, _| ()), raw, plan, limits, told),
+        Service::Daytime => messages(each(|_| Clock { say: daytime }), raw, plan, limits, told),
+        Service::Time => messages(each(|_| Clock { say: time }), raw, plan, limits, told),
         Service::Chat => {
             let room = Room::new();
             let chat = each(move |peer| Chat { number: peer.number(), seat: room.join(peer) });
-            messages(chat, Lines::new(), plan, limits, observers)
+            messages(chat, Lines::new(), plan, limits, told)
         }
         Service::Chargen => {
             let mut server = Server::streams(stream(chargen)).limits(limits);
@@ -86,8 +85,7 @@ pub(super) fn start(
             for address in &plan.streams {
                 server = server.listen(address);
             }
-            let (log, voice, once) = observers;
-            server.observe(log).observe(voice).observe(once).start()
+            server.observe(told).start()
         }
     };
     running.map(|running| vec![running])
@@ -98,7 +96,7 @@ fn messages<C: Codec + Clone + Send>(
     codec: C,
     plan: &Plan,
     limits: Limits,
-    (log, voice, once): Observers,
+    told: Told,
 ) -> adit::Result<Running> {
     let mut server = Server::new(service).limits(limits);
     if plan.once {
@@ -110,7 +108,7 @@ fn messages<C: Codec + Clone + Send>(
     for address in &plan.datagrams {
         server = server.listen_datagrams(address);
     }
-    server.observe(log).observe(voice).observe(once).start()
+    server.observe(told).start()
 }
 
 /// Says the time: at once on a connection, which it then closes, and for each datagram.

@@ -272,12 +272,18 @@ impl Server {
     /// Starts by a shell script, whose words are the command and whose variable READY names a pipe.
     #[track_caller]
     pub(crate) fn start(script: &str, words: &[&str]) -> Self {
+        Self::start_as(script, &[&["serve", "--ready-fd=3"], words].concat())
+    }
+
+    /// As [`start`](Self::start), with the verb and `--ready-fd=3` among the words.
+    #[track_caller]
+    pub(crate) fn start_as(script: &str, words: &[&str]) -> Self {
         let scratch = Scratch::new();
         let pipe = scratch.path().join("ready");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         let mut command = Command::new("sh");
-        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_adit"), "serve", "--ready-fd=3"]);
+        command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_adit")]);
         command.args(words).env("READY", &pipe);
         let program = Program::start(&mut command);
         let (sender, told) = sync_channel(1);

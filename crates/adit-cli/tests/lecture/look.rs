@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-use adit::event::Payload;
-use adit::{Event, Observer};
+use adit::event::{Detail, Payload};
+use adit::{Event, Observer, What};
 use serde_json::Value;
 
 use crate::common::DEADLINE;
@@ -44,8 +44,11 @@ pub(crate) fn watch() -> (Watch, Seen) {
 
 impl Observer for Watch {
     fn event(&self, event: &Event<'_>) {
+        if let What::Call { .. } = event.what {
+            return;
+        }
         let mut line = String::new();
-        event.json(0, Payload::First(64), &mut line);
+        event.json(0, Detail::App, Payload::First(64), &mut line);
         // A test that has ended does not listen any more.
         drop(self.0.try_send(serde_json::from_str(&line).unwrap()));
     }

@@ -70,6 +70,11 @@ impl Datagrams {
         self.observers.emit_of(self.number, &self.remote, what);
     }
 
+    /// Number of the socket of its [`Dial`](crate::Dial), as in events.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The peer's address.
     pub fn remote(&self) -> &Endpoint {
         &self.remote

@@ -325,7 +325,7 @@ impl Attempt {
     }
 
     async fn connect(
-        self,
+        mut self,
         peer: SocketAddr,
         source: Source,
         options: &Options,
@@ -333,6 +333,7 @@ impl Attempt {
         let socket = connect::socket(peer, source, options)?;
         let fd = Some(socket.as_raw_fd());
         self.made(fd);
+        self.began = Instant::now();
         let connected = connect::tcp(socket, peer).await;
         let local = connected.as_ref().ok().and_then(|stream| stream.local_addr().ok());
         let local = local.map(|local| Endpoint::ip(Transport::Tcp, local));

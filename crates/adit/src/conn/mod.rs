@@ -54,7 +54,8 @@ impl Conn {
         self.wire.local.as_ref()
     }
 
-    /// Number of the conversation in its server, as in events; 0 for a client's.
+    /// Number of the conversation in its server, or of the connection of its [`Dial`](crate::Dial),
+    /// as in events.
     pub fn number(&self) -> u64 {
         self.wire.number
     }
@@ -108,6 +109,11 @@ pub struct Look {
 }
 
 impl Look {
+    /// Number of the connection, as in events.
+    pub fn number(&self) -> u64 {
+        self.wire.number
+    }
+
     /// The peer's address.
     pub fn remote(&self) -> &Endpoint {
         &self.wire.remote

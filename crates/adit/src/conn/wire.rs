@@ -156,8 +156,11 @@ impl Wire {
         if self.finished.swap(true, Relaxed) {
             return Ok(());
         }
-        self.tell_end(Direction::Out);
-        each_io!(&self.io, io => adit_net::stream::finish(io))
+        let finished = each_io!(&self.io, io => adit_net::stream::finish(io));
+        if finished.is_ok() {
+            self.tell_end(Direction::Out);
+        }
+        finished
     }
 
     pub(crate) fn abort(&self) {

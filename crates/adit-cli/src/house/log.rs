@@ -1,11 +1,13 @@
 //! What peers do, a line each, for the person who watches.
 
+use adit::event::Role;
 use adit::{Event, Observer, What};
 
 use crate::connect::size;
 use crate::say::{Voice, without_number};
 
 /// Says who comes and goes and what goes wrong.
+#[derive(Clone)]
 pub(super) struct Log {
     voice: Voice,
     /// Comings and goings are for those who watch or asked; what goes wrong is always said.
@@ -21,7 +23,8 @@ impl Log {
 
 impl Observer for Log {
     fn event(&self, event: &Event<'_>) {
-        if self.voice.is_json() {
+        // Of a relay's two sockets, the one to the client stands for the conversation.
+        if self.voice.is_json() || event.role == Role::Client {
             return;
         }
         let peer = event.peer.map(|peer| peer.place_text()).unwrap_or_default();

@@ -1,0 +1,189 @@
+//! The house of every command that listens: it starts, is announced, is told to stop, and drains.
+
+mod log;
+mod ready;
+
+use std::time::Duration;
+
+use adit::{Code, Error, Event, Observer, Running, What};
+use tokio::sync::mpsc;
+
+use crate::args;
+use crate::exit::{Exit, SIGTERM};
+use crate::runtime::Signals;
+use crate::say::Voice;
+
+use log::Log;
+pub(crate) use ready::{Ready, Taken, announce};
+
+/// How long the close of conversations may take after SIGINT.
+const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
+
+/// What keeps servers running until they are told to stop.
+pub(crate) struct House<'a> {
+    flags: &'a args::House,
+    voice: &'a Voice,
+    signals: Signals,
+    once: Once,
+    first_end: mpsc::Receiver<(Code, String)>,
+}
+
+/// Why a server ends.
+pub(crate) enum End {
+    Signal(i32),
+    /// `--once`: the conversation ended with this code; or standard output is gone.
+    Once(Code),
+    Broken(Error),
+}
+
+impl<'a> House<'a> {
+    pub(crate) fn new(flags: &'a args::House, voice: &'a Voice) -> Self {
+        // Whoever is told that the server is ready may signal it at once.
+        let signals = Signals::ends_and_report();
+        let (sender, first_end) = mpsc::channel(1);
+        let once = Once(flags.once.then_some(sender));
+        Self { flags, voice, signals, once, first_end }
+    }
+
+    /// What every server of the command tells: the log, the events, the end of the first conversation.
+    pub(crate) fn observer(&self) -> Told {
+        Told { log: Log::new(self.voice), voice: self.voice.clone(), once: self.once.clone() }
+    }
+
+    /// Waits for the end; prints counts when asked for them.
+    pub(crate) async fn until_told(&mut self, servers: &[Running]) -> End {
+        loop {
+            tokio::select! {
+                signal = self.signals.next() => match signal {
+                    Some(signal) => return End::Signal(signal),
+                    None => {
+                        servers.iter().for_each(|server| self.voice.warn(&counts(&server.stats())));
+                    }
+                },
+                // Without --once nobody sends.
+                Some((code, peer)) = self.first_end.recv() => {
+                    // The status is that of this conversation: it says why.
+                    if !code.is_clean() {
+                        let hint = "what happened: -v or --json";
+                        let what = format!("conversation with {peer} ended (code={code}); {hint}");
+                        self.voice.warn(&what);
+                    }
+                    return End::Once(code);
+                }
+                error = broken(servers) => return End::Broken(error),
+            }
+        }
+    }
+
+    /// Drains; a second signal ends it at once.
+    pub(crate) async fn close(&mut self, servers: Vec<Running>, ended: End) -> adit::Result<Exit> {
+        let within = match ended {
+            End::Signal(SIGTERM) => self.flags.drain,
+            _ => DRAIN_AT_KEYBOARD,
+        };
+        tokio::select! {
+            exit = stop(within, servers, ended, self.voice) => exit,
+            signal = self.signals.end() => Ok(Exit::signal(signal)),
+        }
+    }
+}
+
+async fn broken(servers: &[Running]) -> Error {
+    match servers {
+        [] => std::future::pending().await,
+        [one] => one.broken().await,
+        [one, two, ..] => tokio::select! {
+            error = one.broken() => error,
+            error = two.broken() => error,
+        },
+    }
+}
+
+fn counts(stats: &adit::Stats) -> String {
+    format!(
+        "{} open, {} in all, {} not clean, {} refused, {} messages dropped, in {} B, out {} B",
+        stats.open,
+        stats.conversations,
+        stats.failed,
+        stats.refused,
+        stats.dropped,
+        stats.bytes_in,
+        stats.bytes_out
+    )
+}
+
+/// Drains and says how it went.
+async fn stop(
+    within: Duration,
+    servers: Vec<Running>,
+    end: End,
+    voice: &Voice,
+) -> adit::Result<Exit> {
+    let mut total = adit::Stats::default();
+    let (mut finished, mut cut) = (0, 0);
+    for server in servers {
+        let (report, stats) = server.drain_with_stats(within).await;
+        cut += report.cut;
+        finished += report.finished;
+        total.conversations += stats.conversations;
+        total.failed += stats.failed;
+        total.dropped += stats.dropped;
+        total.bytes_in += stats.bytes_in;
+        total.bytes_out += stats.bytes_out;
+    }
+    let exit = match end {
+        End::Signal(SIGTERM) if cut == 0 => Exit::of(Code::Drained),
+        End::Signal(signal) => Exit::signal(signal),
+        End::Once(code) => Exit::of(code),
+        End::Broken(ref error) => Exit::of(error.code()),
+    };
+    if matches!(end, End::Signal(_)) && (voice.is_watched() || voice.is_verbose() || cut > 0) {
+        voice.note(&format!("told to stop: finished {finished} conversations, cut {cut}"));
+    }
+    voice.emit(
+        None,
+        What::Summary {
+            conversations: total.conversations,
+            bytes_in: total.bytes_in,
+            bytes_out: total.bytes_out,
+            errors: total.failed,
+            dropped: total.dropped,
+            exit: exit.status(),
+            code: exit.code,
+        },
+    );
+    match end {
+        End::Broken(error) => Err(error),
+        _ => Ok(exit),
+    }
+}
+
+/// Tells the main task how the first conversation ended.
+#[derive(Clone)]
+struct Once(Option<mpsc::Sender<(Code, String)>>);
+
+impl Observer for Once {
+    fn event(&self, event: &Event<'_>) {
+        if let (Some(sender), What::Close { code, .. }) = (&self.0, &event.what) {
+            // Full: it was not the first one, and only that counts.
+            let peer = event.peer.map(ToString::to_string).unwrap_or_default();
+            let _only_the_first_counts = sender.try_send((*code, peer));
+        }
+    }
+}
+
+/// Everybody in the house who wants to know.
+#[derive(Clone)]
+pub(crate) struct Told {
+    log: Log,
+    voice: Voice,
+    once: Once,
+}
+
+impl Observer for Told {
+    fn event(&self, event: &Event<'_>) {
+        self.log.event(event);
+        self.voice.event(event);
+        self.once.event(event);
+    }
+}
