@@ -1,10 +1,8 @@
 //! Observers: who is told what happens. Costs nothing when nobody is.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::endpoint::Endpoint;
 use crate::event::{Call, Event, Role, What};
@@ -49,12 +47,17 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for Told<F> {
     }
 }
 
-/// The observers of one server or client, and the start of its clock.
+/// The clock of all events of this process: whatever its servers and clients tell can be compared.
+pub(crate) fn now() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+/// The observers of one server or client.
 #[derive(Clone)]
 pub(crate) struct Observers {
     /// None as long as nobody observes: the whole price is then one test of a pointer.
     list: Option<Arc<[Box<dyn Observer>]>>,
-    start: Instant,
     role: Role,
 }
 
@@ -66,7 +69,7 @@ impl Default for Observers {
 
 impl Observers {
     pub(crate) fn new(list: Vec<Box<dyn Observer>>, role: Role) -> Self {
-        Self { list: (!list.is_empty()).then(|| list.into()), start: Instant::now(), role }
+        Self { list: (!list.is_empty()).then(|| list.into()), role }
     }
 
     /// The same observers, told of the other part of a relay.
@@ -78,10 +81,15 @@ impl Observers {
         self.list.is_some()
     }
 
+    /// The time, if anybody wants to know: of a call that is about to be made.
+    pub(crate) fn time(&self) -> Option<Duration> {
+        self.is_watched().then(now)
+    }
+
     /// Tells what concerns the whole server.
     pub(crate) fn emit<'a>(&self, what: impl FnOnce() -> What<'a>) {
         if let Some(list) = &self.list {
-            self.tell(list, None, what());
+            self.tell(list, now(), None, what());
         }
     }
 
@@ -94,7 +102,20 @@ impl Observers {
         what: impl FnOnce() -> What<'a>,
     ) {
         if let Some(list) = &self.list {
-            self.tell(list, Some((number, peer)), what());
+            self.tell(list, now(), Some((number, peer)), what());
+        }
+    }
+
+    /// Tells what a conversation did at a [`time`](Self::time), which is none if nobody observes.
+    #[inline]
+    pub(crate) fn emit_at<'a>(
+        &self,
+        at: Option<Duration>,
+        (number, peer): (u64, &Endpoint),
+        what: impl FnOnce() -> What<'a>,
+    ) {
+        if let (Some(list), Some(at)) = (&self.list, at) {
+            self.tell(list, at, Some((number, peer)), what());
         }
     }
 
@@ -108,18 +129,19 @@ impl Observers {
         if let Some(list) = &self.list
             && fd.is_some()
         {
-            self.tell(list, of, What::Call { call, fd, local, took: None, code: None });
+            self.tell(list, now(), of, What::Call { call, fd, local, took: None, code: None });
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell(&self, list: &[Box<dyn Observer>], of: Option<(u64, &Endpoint)>, what: What<'_>) {
-        let took = match &what {
-            What::Call { took, .. } => took.unwrap_or_default(),
-            _ => Duration::ZERO,
-        };
-        let at = self.start.elapsed().saturating_sub(took);
+    fn tell(
+        &self,
+        list: &[Box<dyn Observer>],
+        at: Duration,
+        of: Option<(u64, &Endpoint)>,
+        what: What<'_>,
+    ) {
         let (conversation, peer) = of.unzip();
         let event = Event { at, conversation, peer, role: self.role, what };
         for observer in list {

@@ -3,9 +3,15 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::event::{Detail, Event, Payload, dropped_line, trace_header_line};
-use crate::observe::Observer;
+use crate::observe::{self, Observer};
+
+/// The time now on the clock of all events of this process, as in [`Event::at`].
+pub fn now() -> Duration {
+    observe::now()
+}
 
 /// Bytes of lines that may wait for the disk.
 const WAITING_MAX: usize = 8 << 20;
@@ -75,6 +81,8 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     payload: Payload,
+    /// Where the trace begins on the clock of the process.
+    start: Duration,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -107,6 +115,7 @@ impl Trace {
             state: Mutex::new(state),
             changed: Condvar::new(),
             payload,
+            start: now(),
             writer: Mutex::default(),
         });
         let for_thread = Arc::clone(&shared);
@@ -134,6 +143,7 @@ impl Trace {
 
 impl Observer for Trace {
     fn event(&self, event: &Event<'_>) {
+        let at = event.at.saturating_sub(self.0.start);
         let mut state = lock(&self.0.state);
         if state.is_over {
             return;
@@ -144,7 +154,7 @@ impl Observer for Trace {
             return;
         }
         if state.untold > 0 {
-            let line = dropped_line(state.next, event.at, state.untold);
+            let line = dropped_line(state.next, at, state.untold);
             state.lines += &line;
             state.lines.push('\n');
             state.next += 1;
@@ -152,6 +162,7 @@ impl Observer for Trace {
         }
         let was_empty = state.lines.is_empty();
         let number = state.next;
+        let event = Event { at, ..event.clone() };
         event.json(number, Detail::Trace, self.0.payload, &mut state.lines);
         state.lines.push('\n');
         state.next += 1;

@@ -118,7 +118,7 @@ impl Action {
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "observers take it apart, sources put it together")]
 pub struct Event<'a> {
-    /// Since the start of the trace, on a clock that never jumps.
+    /// On a clock that never jumps, the same for all events of a process.
     pub at: Duration,
     /// Number of the conversation, from 1; none for what concerns the whole server.
     pub conversation: Option<u64>,
@@ -141,7 +141,8 @@ pub enum What<'a> {
         /// Who can reach it.
         reach: Reach,
     },
-    /// A call of the socket interface has returned; the time of the event is that of its entry.
+    /// A call of the socket interface has returned; the time of the event is that of its entry, as that
+    /// of a write.
     Call {
         /// Which one.
         call: Call,

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use adit_net::connect::Source;
 use adit_net::datagram::{DatagramPeer, DatagramSocket, RecvBatch};
@@ -62,12 +63,12 @@ impl Datagrams {
         self.observers.call(Some((self.number, &self.remote)), (call, Some(fd)), None);
     }
 
-    fn tell(&self, dir: Direction, bytes: &[u8]) {
+    fn tell(&self, at: Option<Duration>, dir: Direction, bytes: &[u8]) {
         let count = if dir == Direction::In { &self.heard } else { &self.sent };
         let seq = count.datagrams.fetch_add(1, Relaxed);
         let off = count.bytes.fetch_add(bytes.len() as u64, Relaxed);
         let what = || What::Data { dir, seq, off, bytes };
-        self.observers.emit_of(self.number, &self.remote, what);
+        self.observers.emit_at(at, (self.number, &self.remote), what);
     }
 
     /// Number of the socket of its [`Dial`](crate::Dial), as in events.
@@ -102,8 +103,9 @@ impl Datagrams {
     #[doc(alias = "sendto")]
     #[doc(alias = "sendPacket")]
     pub async fn send(&self, data: &[u8]) -> io::Result<()> {
+        let at = self.observers.time();
         self.socket.send(data).await?;
-        self.tell(Direction::Out, data);
+        self.tell(at, Direction::Out, data);
         Ok(())
     }
 
@@ -122,7 +124,7 @@ impl Datagrams {
         loop {
             if let Some(datagram) = waiting.batch.get(waiting.next) {
                 waiting.next += 1;
-                self.tell(Direction::In, datagram.data);
+                self.tell(self.observers.time(), Direction::In, datagram.data);
                 return Ok(Bytes::copy_from_slice(datagram.data));
             }
             waiting.next = 0;

@@ -22,7 +22,7 @@ use crate::conn::{Io, Wire};
 use crate::endpoint::{Endpoint, Place as EndpointPlace, Transport};
 use crate::event::{Call, Role, What};
 use crate::listen::{ToAddress, bad_address, socket_options, unix_name, unix_place, usage};
-use crate::observe::{Observer, Observers};
+use crate::observe::{self, Observer, Observers};
 use crate::{Address, Blame, Code, Conn, Error, Limit, Result};
 
 /// Which IP addresses may be used.
@@ -316,12 +316,12 @@ struct Attempt {
     observers: Observers,
     number: u64,
     peer: Endpoint,
-    began: Instant,
+    began: Duration,
 }
 
 impl Attempt {
     fn new(dial: &Dial, number: u64, peer: Endpoint) -> Self {
-        Self { observers: dial.observers.clone(), number, peer, began: Instant::now() }
+        Self { observers: dial.observers.clone(), number, peer, began: observe::now() }
     }
 
     async fn connect(
@@ -333,7 +333,7 @@ impl Attempt {
         let socket = connect::socket(peer, source, options)?;
         let fd = Some(socket.as_raw_fd());
         self.made(fd);
-        self.began = Instant::now();
+        self.began = observe::now();
         let connected = connect::tcp(socket, peer).await;
         let local = connected.as_ref().ok().and_then(|stream| stream.local_addr().ok());
         let local = local.map(|local| Endpoint::ip(Transport::Tcp, local));
@@ -346,11 +346,12 @@ impl Attempt {
     }
 
     fn returned(&self, fd: Option<i32>, error: Option<&io::Error>, local: Option<&Endpoint>) {
-        self.observers.emit_of(self.number, &self.peer, || What::Call {
+        let took = Some(observe::now().saturating_sub(self.began));
+        self.observers.emit_at(Some(self.began), (self.number, &self.peer), || What::Call {
             call: Call::Connect,
             fd,
             local,
-            took: Some(self.began.elapsed()),
+            took,
             code: error.map(crate::code_of),
         });
     }

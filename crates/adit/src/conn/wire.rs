@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::Endpoint;
 use crate::event::{Call, Direction, What};
-use crate::observe::Observers;
+use crate::observe::{self, Observers};
 use crate::transport::Transport;
 
 /// A stream socket that both halves and the engine share.
@@ -114,9 +114,10 @@ impl Wire {
         })
     }
 
-    fn tell_end(&self, dir: Direction) {
+    fn tell_end(&self, at: Option<Duration>, dir: Direction) {
         if let Some(tap) = &self.tap {
-            tap.observers.emit_of(self.number, &self.remote, || What::HalfClose { dir });
+            let of = (self.number, &self.remote);
+            tap.observers.emit_at(at, of, || What::HalfClose { dir });
         }
     }
 
@@ -156,9 +157,10 @@ impl Wire {
         if self.finished.swap(true, Relaxed) {
             return Ok(());
         }
+        let at = self.tap.as_ref().map(|_| observe::now());
         let finished = each_io!(&self.io, io => adit_net::stream::finish(io));
         if finished.is_ok() {
-            self.tell_end(Direction::Out);
+            self.tell_end(at, Direction::Out);
         }
         finished
     }
@@ -212,7 +214,7 @@ impl Wire {
             match each_io!(&self.io, io => io.try_read(space)) {
                 Ok(0) => {
                     if !self.peer_ended.swap(true, Relaxed) {
-                        self.tell_end(Direction::In);
+                        self.tell_end(Some(observe::now()), Direction::In);
                     }
                     return Poll::Ready(Ok(()));
                 }
@@ -245,6 +247,7 @@ impl Wire {
                 return Poll::Pending;
             }
             ready!(ready)?;
+            let at = self.tap.as_ref().map(|_| observe::now());
             match each_io!(&self.io, io => io.try_write(buf)) {
                 Ok(bytes) => {
                     if let Some(tap) = &self.tap {
@@ -252,7 +255,7 @@ impl Wire {
                         let off = self.bytes_out.load(Relaxed);
                         let bytes = &buf[..bytes];
                         let what = || What::Data { dir: Direction::Out, seq, off, bytes };
-                        tap.observers.emit_of(self.number, &self.remote, what);
+                        tap.observers.emit_at(at, (self.number, &self.remote), what);
                     }
                     self.bytes_out.fetch_add(bytes as u64, Relaxed);
                     self.last_byte_ms.store(self.now_ms(), Relaxed);

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
@@ -388,8 +389,9 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         let sent = if output.is_empty() || !self.unsent.is_empty() {
             0
         } else {
+            let at = self.context.observers.time();
             match self.io.poll_write(cx, output) {
-                Poll::Ready(Ok(bytes)) => self.wrote(&output[..bytes]),
+                Poll::Ready(Ok(bytes)) => self.wrote(&output[..bytes], at),
                 Poll::Ready(Err(failure)) => return Err(self.code_of(&failure)),
                 Poll::Pending => 0,
             }
@@ -401,10 +403,11 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
     /// Sends what waits, as far as the peer takes it.
     fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Code> {
         while !self.unsent.is_empty() {
+            let at = self.context.observers.time();
             match self.io.poll_write(cx, &self.unsent) {
                 Poll::Ready(Ok(bytes)) => {
                     let sent = self.unsent.split_to(bytes);
-                    self.wrote(&sent);
+                    self.wrote(&sent, at);
                     self.clock.stalled = None;
                 }
                 Poll::Ready(Err(failure)) => return Err(self.code_of(&failure)),
@@ -422,11 +425,14 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         crate::transport::code_of(&*self.io, error, self.context.limits.stall)
     }
 
-    fn wrote(&mut self, bytes: &[u8]) -> usize {
+    /// Counts what the peer's system has taken in a call that was made `at` this time.
+    fn wrote(&mut self, bytes: &[u8], at: Option<Duration>) -> usize {
         self.clock.last_byte = Instant::now();
-        if self.context.observers.is_watched() {
+        if at.is_some() {
             let (seq, off) = (self.writes.next(), self.bytes_out);
-            self.emit(|| What::Data { dir: Direction::Out, seq, off, bytes });
+            let of = (self.peer.number(), self.peer.remote());
+            let what = || What::Data { dir: Direction::Out, seq, off, bytes };
+            self.context.observers.emit_at(at, of, what);
         }
         self.bytes_out += bytes.len() as u64;
         bytes.len()
