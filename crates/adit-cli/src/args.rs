@@ -1,4 +1,5 @@
 //! The command line: one definition feeds the parser, `--help`, the man page and the completions.
+//! Long because: a table, of every flag of every command.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,12 +15,11 @@ const OVERVIEW: &str = "\
 
   adit serve upper 7000       a server on this machine: lines come back in capitals
   adit 7000                   a client: keyboard -> socket -> screen
-  adit wait 7000 --for 10s    exit 0 as soon as something listens there
+  adit explain 9000 7000      in between: what each side says, drawn
 
 {all-args}
 
-An ADDR is 8080 (this machine), :8080 (every network), HOST:PORT, HOST PORT,
-udp://HOST:PORT, ./unix.sock. More: adit help addresses|eof|udp|exit-codes|json
+ADDR: 8080, :8080, HOST:PORT, udp://HOST:PORT, ./a.sock; adit help addresses|eof|udp|exit-codes|json
 ";
 
 /// Client/server programs over TCP, UDP and Unix sockets.
@@ -47,10 +47,12 @@ pub(crate) enum Verb {
     Serve(Box<Serve>),
     /// Forward connections or datagrams from LISTEN to TARGET, every end as it is
     Forward(Box<Forward>),
+    /// Draw what each side said: a relay from LISTEN to TARGET, or a saved trace
+    Explain(Box<Explain>),
     /// Wait until a port is open, closed or answering
     Wait(Box<Wait>),
     /// Run a server and five clients on your own lines and show what happens
-    Demo,
+    Demo(Demo),
     /// Print the completion script for a shell
     Completions {
         /// Which shell.
@@ -177,6 +179,71 @@ pub(crate) struct Forward {
     pub(crate) watch: Watch,
     #[command(flatten)]
     pub(crate) house: House,
+}
+
+/// `adit explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Where to listen and where to go on to; or one trace, or the traces of both ends
+    #[arg(required = true, num_args = 1.., value_name = "LISTEN TARGET | FILE [FILE]")]
+    pub(crate) words: Vec<String>,
+    /// Which picture
+    #[arg(long, value_name = "VIEW", default_value = "sequence")]
+    pub(crate) view: View,
+    /// Draw into a file: its name ends in .txt .svg .html .jsonl .pcapng or .mmd
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<std::path::PathBuf>,
+    /// The lecture's names for sockets and streams, or plain ones
+    #[arg(long, value_name = "WHOSE", default_value = "lecture")]
+    pub(crate) names: Names,
+    /// Only the conversation with this number
+    #[arg(long, value_name = "N")]
+    pub(crate) conn: Option<u64>,
+    /// First bytes of payload that are kept: a number, or none
+    #[arg(long, value_name = "N|none", value_parser = parse_payload, default_value = "64")]
+    pub(crate) payload: adit::event::Payload,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) limits: ForwardLimits,
+    #[command(flatten)]
+    pub(crate) say: Say,
+    #[command(flatten)]
+    pub(crate) house: House,
+}
+
+/// The pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum View {
+    /// Two lifelines and an arrow for each message.
+    Sequence,
+    /// The same as steps of two programs, without times and ports.
+    Steps,
+    /// Writes and reads on one scale of bytes.
+    Ruler,
+    /// Keyboard, streams and sockets with byte counts.
+    Streams,
+    /// Process, door and kernel.
+    Layers,
+    /// Hosts, programs and sockets.
+    Hosts,
+}
+
+/// Whose names sockets and streams have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Names {
+    Lecture,
+    Plain,
+}
+
+/// `adit demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Draw what happened into a file: its name ends in .html .svg .txt .jsonl .pcapng or .mmd
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<std::path::PathBuf>,
 }
 
 /// Flags of everything that listens.

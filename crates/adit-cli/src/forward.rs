@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adit::endpoint::Reach;
-use adit::{Endpoint, Limit, Limits, Running};
+use adit::{Address, Dial, Endpoint, Limit, Limits, Running};
 
 use crate::args::{Forward, ForwardLimits};
 use crate::complaint::usage;
@@ -19,7 +19,10 @@ pub(crate) fn run(args: &Forward) -> Exit {
     let voice = Voice::of(&args.say, Part::Relay, &args.watch);
     let forwarded = taken.ready(&args.house).and_then(|ready| {
         voice.begin_trace(&args.watch)?;
-        let route = route(args)?;
+        let (listen, target) = resolve::pair(&args.words, &args.net, "forward")?;
+        let limits = limits(&args.limits, args.house.max_conns);
+        let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
+        let route = route(listen, &target, dial, limits, args.house.once)?;
         // With the old limit it forwards fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(forward(args, route, ready, &voice))?
@@ -31,13 +34,16 @@ pub(crate) fn run(args: &Forward) -> Exit {
     })
 }
 
-/// From where to where, with the limits that the flags ask for.
-fn route(args: &Forward) -> adit::Result<adit::Forward> {
-    let (listen, target) = resolve::pair(&args.words, &args.net)?;
-    let limits = limits(&args.limits, args.house.max_conns);
-    let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
-    let mut forward = adit::Forward::to(&target)?.dial(dial).limits(limits);
-    if args.house.once {
+/// From where to where.
+pub(crate) fn route(
+    listen: Vec<Address>,
+    target: &Address,
+    dial: Dial,
+    limits: Limits,
+    once: bool,
+) -> adit::Result<adit::Forward> {
+    let mut forward = adit::Forward::to(target)?.dial(dial).limits(limits);
+    if once {
         forward = forward.once();
     }
     for address in listen {

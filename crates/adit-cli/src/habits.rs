@@ -29,7 +29,7 @@ pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
         },
     };
     let mut walk = Walk { verb, kept: Vec::new(), notes: Vec::new(), has_address: false };
-    if matches!(verb, "connect" | "serve" | "forward" | "wait") {
+    if matches!(verb, "connect" | "serve" | "forward" | "explain" | "wait") {
         walk.all(rest)?;
     } else {
         walk.kept = rest;
@@ -49,10 +49,11 @@ pub(crate) struct Spelled {
     pub(crate) notes: Vec<&'static str>,
 }
 
-const VERBS: [&str; 7] = ["connect", "serve", "forward", "wait", "demo", "completions", "help"];
+const VERBS: [&str; 8] =
+    ["connect", "serve", "forward", "explain", "wait", "demo", "completions", "help"];
 
 /// Verbs of the design that a word cannot mean as a host: they are refused, not connected to.
-const LATER: [&str; 4] = ["bench", "explain", "lab", "farm"];
+const LATER: [&str; 3] = ["bench", "lab", "farm"];
 
 /// Short flags that take a value: what is behind them is none of their company.
 const WITH_VALUE: &str = "swp";

@@ -6,6 +6,7 @@ mod complaint;
 mod connect;
 mod demo;
 mod exit;
+mod explain;
 mod forward;
 mod frame;
 mod habits;
@@ -59,8 +60,9 @@ fn run() -> Exit {
         Verb::Connect(args) => connect::run(&args),
         Verb::Serve(args) => serve::run(&args),
         Verb::Forward(args) => forward::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Wait(args) => wait::run(&args),
-        Verb::Demo => demo::run(),
+        Verb::Demo(args) => demo::run(&args),
         Verb::Completions { shell } => completions(shell),
         Verb::Help { topic } => {
             match topic {

@@ -33,17 +33,17 @@ pub(crate) fn one(words: &[String], net: &Net) -> Result<Address> {
 }
 
 /// Where to listen, and where to go on to.
-pub(crate) fn pair(words: &[String], net: &Net) -> Result<(Vec<Address>, Address)> {
+pub(crate) fn pair(words: &[String], net: &Net, verb: &str) -> Result<(Vec<Address>, Address)> {
     let (listen, used) = read(words, net, Role::Listen)?;
     let rest = &words[used..];
     if rest.is_empty() {
         let what = format!("only one address, {}", quoted(&words.join(" ")));
-        return Err(usage(what, &format!("adit forward {} TARGET", shown(&words.join(" ")))));
+        return Err(usage(what, &format!("adit {verb} {} TARGET", shown(&words.join(" ")))));
     }
     let (target, used) = read(rest, net, Role::Connect)?;
     if let Some(more) = rest.get(used) {
         let what = format!("more than two addresses: {} is one too many", quoted(more));
-        return Err(usage(what, "one target for each forward"));
+        return Err(usage(what, "one target for each command"));
     }
     Ok((of_family(listen, net)?, target))
 }

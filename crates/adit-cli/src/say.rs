@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use adit::escape::escape_line;
 use adit::event::{Detail, Payload, Role, header_line};
-use adit::trace::{About, Trace};
+use adit::trace::{self, About, Trace};
 use adit::{Blame, Code, Error, Event, Observer, What};
 
 use crate::args::{Json, Say, Watch};
@@ -27,7 +27,8 @@ struct Inner {
     payload: Payload,
     verbose: bool,
     quiet: bool,
-    start: Instant,
+    /// When the command began, on the clock of events.
+    start: Duration,
     /// Number of the next JSON line.
     lines: Mutex<u64>,
     /// Lines said in the current second, and when it began.
@@ -45,6 +46,15 @@ pub(crate) enum Part {
     Client,
     /// Both, on two sockets of each conversation.
     Relay,
+    /// None: it only looks.
+    Onlooker,
+}
+
+impl Part {
+    /// Is standard output free of payload, so that events go there?
+    const fn leaves_stdout_free(self) -> bool {
+        matches!(self, Self::Relay | Self::Onlooker)
+    }
 }
 
 /// Lines per second about what peers do; beyond them only their number is told.
@@ -52,16 +62,14 @@ const LINES_PER_SECOND: u64 = 100;
 
 impl Voice {
     pub(crate) fn new(say: &Say, part: Part, payload: Payload, steps: Option<Steps>) -> Self {
-        let payload = if say.json == Some(Json::Stdout) { Payload::Whole } else { payload };
-        let start = Instant::now();
         let voice = Self(Arc::new(Inner {
             json: say.json,
             payload,
             verbose: say.verbose,
             quiet: say.quiet,
-            start,
+            start: trace::now(),
             lines: Mutex::new(0),
-            pace: Mutex::new((start, 0)),
+            pace: Mutex::new((Instant::now(), 0)),
             unsaid: AtomicU64::new(0),
             part,
             steps,
@@ -82,7 +90,10 @@ impl Voice {
     /// A voice that also says or writes down what happens on the sockets.
     pub(crate) fn of(say: &Say, part: Part, watch: &Watch) -> Self {
         let steps = watch.steps.then(|| Steps::new(watch.payload, part));
-        Self::new(say, part, watch.payload, steps)
+        // What comes instead of the payload has to be all of it.
+        let is_whole = say.json == Some(Json::Stdout) && !part.leaves_stdout_free();
+        let payload = if is_whole { Payload::Whole } else { watch.payload };
+        Self::new(say, part, payload, steps)
     }
 
     /// Begins the trace that the flags ask for.
@@ -93,14 +104,12 @@ impl Voice {
             let what = format!("cannot write the trace {shown}");
             Error::new(Code::Usage, Blame::Caller, what).with_source(error)
         })?;
-        let program: Vec<_> =
-            std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         let part = match self.0.part {
             Part::Server => "server",
-            Part::Client => "client",
+            Part::Client | Part::Onlooker => "client",
             Part::Relay => "relay",
         };
-        let about = About { program: program.join(" "), part, start: wall_clock() };
+        let about = About { program: command_line(), part, start: wall_clock() };
         let trace = Trace::to(file, &about, watch.payload);
         // It is begun once.
         drop(self.0.trace.set(trace));
@@ -141,11 +150,6 @@ impl Voice {
     /// Does a person watch standard error?
     pub(crate) fn is_watched(&self) -> bool {
         std::io::stderr().is_terminal()
-    }
-
-    /// Since the command began.
-    pub(crate) fn now(&self) -> Duration {
-        self.0.start.elapsed()
     }
 
     /// Says a line to people; nothing to programs, which get events.
@@ -192,8 +196,11 @@ impl Voice {
     /// Tells an event of the command itself.
     pub(crate) fn emit(&self, of: Option<(u64, &adit::Endpoint)>, what: What<'_>) {
         let (conversation, peer) = of.unzip();
-        let role = if self.0.part == Part::Client { Role::Client } else { Role::Server };
-        self.tell(&Event { at: self.now(), conversation, peer, role, what });
+        let role = match self.0.part {
+            Part::Client | Part::Onlooker => Role::Client,
+            Part::Server | Part::Relay => Role::Server,
+        };
+        self.tell(&Event { at: trace::now(), conversation, peer, role, what });
     }
 
     fn tell(&self, event: &Event<'_>) {
@@ -214,6 +221,8 @@ impl Voice {
         if self.is_json() && !is_hidden {
             self.json_line(|n| {
                 let mut line = String::new();
+                let at = event.at.saturating_sub(self.0.start);
+                let event = Event { at, ..event.clone() };
                 event.json(n, Detail::App, self.0.payload, &mut line);
                 line
             });
@@ -224,9 +233,10 @@ impl Voice {
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = line(*lines);
         *lines += 1;
-        match self.0.json {
-            Some(Json::Stdout) => to_stdout(&line),
-            _ => to_stderr(&line),
+        if self.0.json == Some(Json::Stdout) || self.0.part.leaves_stdout_free() {
+            to_stdout(&line);
+        } else {
+            to_stderr(&line);
         }
     }
 
@@ -251,16 +261,32 @@ impl Voice {
 
 impl Observer for Voice {
     fn event(&self, event: &Event<'_>) {
-        // On the clock of the command, whichever part of it tells.
-        let took = match event.what {
-            What::Call { took: Some(took), .. } => took,
-            _ => Duration::ZERO,
-        };
-        self.tell(&Event { at: self.now().saturating_sub(took), ..event.clone() });
+        self.tell(event);
     }
 }
 
-fn wall_clock() -> String {
+/// The words of the command line, as the first line of a trace has them: without what only says where
+/// the trace goes.
+pub(crate) fn command_line() -> String {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    // The name says more than the path.
+    let program = words.next().unwrap_or_default();
+    let mut line = program.rsplit('/').next().unwrap_or_default().to_owned();
+    while let Some(word) = words.next() {
+        let flag = word.split('=').next().unwrap_or_default();
+        if matches!(flag, "--trace" | "--payload" | "--out") {
+            if flag == word {
+                words.next();
+            }
+            continue;
+        }
+        line.push(' ');
+        line.push_str(&word);
+    }
+    line
+}
+
+pub(crate) fn wall_clock() -> String {
     jiff::Timestamp::now().to_string()
 }
 
@@ -284,6 +310,13 @@ pub(crate) fn error_text(error: &Error) -> String {
 /// Prints a text that was asked for, to standard output; one newline at its end is implied.
 pub(crate) fn print(text: &str) {
     to_stdout(text.strip_suffix('\n').unwrap_or(text));
+}
+
+/// Shows a picture, or a part of it, that was asked for.
+pub(crate) fn show(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()
 }
 
 fn to_stderr(line: &str) {

@@ -85,7 +85,8 @@ A server's exit status is about the server: one bad conversation does not change
 ";
 
 const JSON: &str = "\
---json: one event per line on standard error; --json=stdout: on standard output, payload included.
+--json: one event per line. connect and serve write them to standard error, or with --json=stdout to
+standard output, payload included; forward, explain and wait, which have none, to standard output.
 
   {\"v\":1,\"n\":4,\"t\":51234,\"ev\":\"data\",\"conn\":2,\"peer\":\"127.0.0.1:4711\",\"dir\":\"in\",\"seq\":3,\"len\":5}
 
@@ -97,5 +98,8 @@ const JSON: &str = "\
   limit   name, value, action, count                     error code, text, where, fatal
   summary conns, in, out, errors, dropped, exit, code
   --payload N adds the first N bytes, as text or b64. The exit status is set as without --json.
+  --steps adds the calls: socket bind listen accept connect close, with fd (and layer and by in files).
+  --trace FILE writes the same for adit explain, with role (server client), off (bytes of the stream)
+  or msg (number of the datagram), and nanoseconds behind the point of t and dt.
   Readers pass over what they do not know.
 ";

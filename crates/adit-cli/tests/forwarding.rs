@@ -91,7 +91,7 @@ fn a_second_signal_ends_a_forward_that_waits_for_its_ends() {
     open.read_exact(&mut [0]).unwrap();
     let mut program = through.program;
     program.signal(Signal::TERM);
-    program.err.wait_for("\"ev\":\"drain\"");
+    program.out.wait_for("\"ev\":\"drain\"");
     // What comes after the order still goes through.
     open.write_all(b"y").unwrap();
     open.read_exact(&mut [0]).unwrap();

@@ -9,25 +9,32 @@ mod measure;
 mod process;
 mod table;
 mod talk;
+mod traces;
 
 use std::time::{Duration, Instant};
 
 use adit::{Blame, Code, Error, Result};
 
+use adit_trace::text::{Options, View};
+
+use crate::args::Demo;
 use crate::exit::Exit;
+use crate::explain::Output;
 use crate::say::{self, Voice};
 
 use input::Input;
 use process::{Client, Server};
 use table::{Row, thousands};
 use talk::Answers;
+use traces::Traces;
 
 /// Longest time any part of the demo may take for a short input.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the command.
-pub(crate) fn run() -> Exit {
-    match tell() {
+pub(crate) fn run(args: &Demo) -> Exit {
+    let output = Output::new(View::Sequence, Options::default(), args.out.clone());
+    match output.and_then(|output| tell(&output)) {
         Ok(()) => Exit::OK,
         Err(error) => {
             Voice::plain().error(&error);
@@ -37,7 +44,8 @@ pub(crate) fn run() -> Exit {
 }
 
 /// The story from the first process to the last.
-fn tell() -> Result<()> {
+fn tell(output: &Output) -> Result<()> {
+    let mut traces = Traces::new(output.is_file())?;
     let began = Instant::now();
     let input = Input::read()?;
     // Long input may take its time: 200 us for each line.
@@ -47,9 +55,9 @@ fn tell() -> Result<()> {
     say::print(&format!("input: {}; nothing leaves 127.0.0.1", input.description()));
     say::print("");
 
-    let mut server = begin()?;
-    let (silent, right, asked) = over_tcp(&mut server, &input, patience)?;
-    let (clients, udp_right, udp_asked) = over_udp(&mut server, &input, patience)?;
+    let mut server = begin(&mut traces)?;
+    let (silent, right, asked) = over_tcp(&mut server, &input, patience, &mut traces)?;
+    let (clients, udp_right, udp_asked) = over_udp(&mut server, &input, patience, &mut traces)?;
     let measured = measure::measure(&input)?;
     say::print(&measured.text);
     close(server, silent, clients)?;
@@ -64,12 +72,18 @@ fn tell() -> Result<()> {
     ));
     say::print("Do it yourself, in two terminals:    adit serve upper 7000     adit 7000");
     say::print("From your own code:                  examples and docs/guide.md");
-    Ok(())
+    match traces.story()? {
+        Some(story) => output.write(&story, &Voice::plain()),
+        None => {
+            say::print("See what went over the wire:         adit demo --out demo.html");
+            Ok(())
+        }
+    }
 }
 
-fn begin() -> Result<Server> {
+fn begin(traces: &mut Traces) -> Result<Server> {
     say::print("1. The server process must first be running");
-    let server = Server::start(PATIENCE)?;
+    let server = Server::start(PATIENCE, &traces.flags())?;
     say::print(&format!("   $ {}    pid {}", server.command(), server.pid()));
     say::print(&format!("   welcomeSocket  tcp {:<21} waiting for clients", server.tcp));
     say::print(&format!("   serverSocket   udp {:<21} one socket for all clients\n\n", server.udp));
@@ -81,13 +95,14 @@ fn over_tcp(
     server: &mut Server,
     input: &Input,
     patience: Duration,
+    traces: &mut Traces,
 ) -> Result<(Client, usize, usize)> {
     say::print("2. TCP: connect first; one new connectionSocket per client, all at once");
     let address = server.tcp.clone();
     let mut clients = Vec::new();
     let mut ports = Vec::new();
     for _ in ["A", "B", "C"] {
-        clients.push(Client::start(&["connect", &address])?);
+        clients.push(Client::start(&address, &traces.flags())?);
         ports.push(server.next_open(patience)?);
     }
     let pids: Vec<String> = clients.iter().map(|client| client.pid().to_string()).collect();
@@ -128,11 +143,12 @@ fn over_udp(
     server: &mut Server,
     input: &Input,
     patience: Duration,
+    traces: &mut Traces,
 ) -> Result<(Vec<Client>, usize, usize)> {
     say::print("3. UDP: no handshake; every datagram carries its sender's address");
     let address = format!("udp://{}", server.udp);
     let mut clients =
-        vec![Client::start(&["connect", &address])?, Client::start(&["connect", &address])?];
+        vec![Client::start(&address, &traces.flags())?, Client::start(&address, &traces.flags())?];
     let pids = format!("{} {}", clients[0].pid(), clients[1].pid());
     say::print(&format!("   $ adit connect {address}    clients D, E    pid {pids}"));
     let (mut right, mut asked) = (0, 0);

@@ -60,20 +60,27 @@ impl Guard {
     }
 }
 
-fn spawn(args: &[&str], stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Guard> {
+fn spawn(
+    args: &[&str],
+    flags: &[String],
+    stdin: Stdio,
+    stdout: Stdio,
+    stderr: Stdio,
+) -> Result<Guard> {
     let failed = |error: std::io::Error| {
         Error::new(Code::Internal, Blame::Local, "demo: cannot start a process").with_source(error)
     };
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
-    command.args(args).stdin(stdin).stdout(stdout).stderr(stderr);
+    command.args(args).args(flags).stdin(stdin).stdout(stdout).stderr(stderr);
     child::ends_with_us(&mut command).spawn().map(Guard).map_err(failed)
 }
 
 impl Server {
     /// Starts the server and waits until it listens.
-    pub(super) fn start(patience: Duration) -> Result<Self> {
-        let mut child = spawn(&SERVER, Stdio::null(), Stdio::null(), Stdio::piped())?;
+    pub(super) fn start(patience: Duration, flags: &[String]) -> Result<Self> {
+        let null = Stdio::null;
+        let mut child = spawn(&SERVER, flags, null(), null(), Stdio::piped())?;
         let Some(stderr) = child.0.stderr.take() else { return Err(internal("no events")) };
         // Room for every event that is kept: conversations and errors of a few clients.
         let (sender, events) = sync_channel(4096);
@@ -176,8 +183,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn start(args: &[&str]) -> Result<Self> {
-        let mut child = spawn(args, Stdio::piped(), Stdio::piped(), Stdio::inherit())?;
+    pub(super) fn start(address: &str, flags: &[String]) -> Result<Self> {
+        let (piped, stderr) = (Stdio::piped, Stdio::inherit());
+        let mut child = spawn(&["connect", address], flags, piped(), piped(), stderr)?;
         let stdin = child.0.stdin.take();
         let Some(mut output) = child.0.stdout.take() else { return Err(internal("no output")) };
         let (sender, stdout) = sync_channel(64);
