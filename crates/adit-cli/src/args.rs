@@ -385,6 +385,12 @@ pub(crate) struct Watch {
     /// Say each socket call: socket, bind, listen, accept, connect, read, write, close
     #[arg(long)]
     pub(crate) steps: bool,
+    /// Dump the bytes that go each way, in hexadecimal and as text, to standard error
+    #[arg(long)]
+    pub(crate) hex: bool,
+    /// Copy what the peers send to FILE, as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tee: Option<std::path::PathBuf>,
     /// Write every event to FILE, to be drawn by `adit explain FILE`
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<std::path::PathBuf>,
@@ -396,7 +402,7 @@ pub(crate) struct Watch {
 /// How much the command says.
 #[derive(Debug, Args)]
 pub(crate) struct Say {
-    /// Events as JSON lines on standard error; =stdout: on standard output, payload included
+    /// Events as JSON lines, on standard error where standard output is payload; =stdout: instead of it
     #[arg(
         long,
         value_name = "stdout",

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use adit::endpoint::Reach;
-use adit::{Address, Dial, Endpoint, Limit, Limits, Running};
+use adit::{Address, Code, Dial, Endpoint, Limit, Limits, Running};
 
 use crate::args::{Forward, ForwardLimits};
 use crate::complaint::usage;
 use crate::exit::Exit;
-use crate::house::{House, Ready, Taken, announce};
+use crate::house::{self, House, Ready, Taken, announce};
 use crate::say::{Part, Voice};
 use crate::{resolve, runtime};
 
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Forward) -> Exit {
     let taken = Taken::of(&args.house);
     let voice = Voice::of(&args.say, Part::Relay, &args.watch);
     let forwarded = taken.ready(&args.house).and_then(|ready| {
-        voice.begin_trace(&args.watch)?;
+        voice.begin_files(&args.watch)?;
         let (listen, target) = resolve::pair(&args.words, &args.net, "forward")?;
         let limits = limits(&args.limits, args.house.max_conns);
         let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Forward) -> Exit {
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(forward(args, route, ready, &voice))?
     });
-    voice.end_trace();
+    voice.end_files();
     forwarded.unwrap_or_else(|error| {
         voice.error(&error);
         Exit::of(error.code())
@@ -56,6 +56,14 @@ pub(crate) fn route(
     Ok(forward)
 }
 
+pub(crate) fn users_limits(flags: &ForwardLimits) -> house::UsersLimits {
+    house::users_limits(&[
+        (flags.idle.is_some(), Code::IdleTimeout),
+        (flags.stall.is_some(), Code::StallTimeout),
+        (flags.max_time.is_some(), Code::MaxTime),
+    ])
+}
+
 pub(crate) fn limits(flags: &ForwardLimits, conversations: Limit<usize>) -> Limits {
     let usual = Limit::At(Duration::from_secs(300));
     Limits {
@@ -73,7 +81,7 @@ async fn forward(
     ready: Ready,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    let mut house = House::new(&args.house, voice);
+    let mut house = House::new(&args.house, users_limits(&args.limits), voice);
     let servers: Vec<Running> = vec![route.observe(house.observer()).start()?];
     announce(&servers, ready, voice, next_step)?;
     let ended = house.until_told(&servers).await;

@@ -166,14 +166,8 @@ impl Walk {
             'e' => return Err(programs("-e")),
             'c' => return Err(programs("-c")),
             'i' => ("-i is spelled --idle here", "no byte for so long: --idle 5s"),
-            'x' => {
-                let hint = "to see what comes: adit HOST PORT | od -c";
-                ("-x is not part of this version", hint)
-            }
-            'o' => {
-                let hint = "to keep what comes: adit HOST PORT | tee FILE";
-                ("-o is not part of this version", hint)
-            }
+            'x' => ("-x is spelled --hex here", "bytes of both directions: --hex"),
+            'o' => ("-o is spelled --tee here", "a copy of what comes: --tee FILE"),
             'l' if self.verb == "connect" => ("-l comes first", "adit -l PORT, or adit serve PORT"),
             'l' if self.verb == "serve" => ("-l is not needed: adit serve listens", "leave it out"),
             'l' => ("-l is for servers", "to listen: adit serve PORT"),

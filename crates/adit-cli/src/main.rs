@@ -10,6 +10,7 @@ mod explain;
 mod forward;
 mod frame;
 mod habits;
+mod hex;
 mod house;
 #[cfg(test)]
 mod man;

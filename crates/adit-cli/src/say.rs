@@ -4,17 +4,20 @@
 //! asked for by name (`--print-addr`, completions, help).
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit::escape::escape_line;
-use adit::event::{Detail, Payload, Role, header_line};
+use adit::event::{Detail, Direction, Payload, Role, header_line};
 use adit::trace::{self, About, Trace};
 use adit::{Blame, Code, Error, Event, Observer, What};
 
 use crate::args::{Json, Say, Watch};
+use crate::hex;
 use crate::steps::Steps;
 
 /// How the command talks; cheap to clone.
@@ -36,7 +39,25 @@ struct Inner {
     unsaid: AtomicU64,
     part: Part,
     steps: Option<Steps>,
+    hex: bool,
     trace: OnceLock<Trace>,
+    tee: OnceLock<Mutex<Tee>>,
+}
+
+/// A copy of what peers send, and why it ended early, if it did.
+#[derive(Debug)]
+struct Tee {
+    file: File,
+    failure: Option<std::io::Error>,
+}
+
+impl Tee {
+    /// Loses nothing: who wants a copy waits for it.
+    fn copy(&mut self, bytes: &[u8]) {
+        if self.failure.is_none() {
+            self.failure = self.file.write_all(bytes).err();
+        }
+    }
 }
 
 /// The part the command plays on its sockets.
@@ -61,7 +82,12 @@ impl Part {
 const LINES_PER_SECOND: u64 = 100;
 
 impl Voice {
-    pub(crate) fn new(say: &Say, part: Part, payload: Payload, steps: Option<Steps>) -> Self {
+    /// A voice that says nothing of single calls and bytes.
+    pub(crate) fn new(say: &Say, part: Part, payload: Payload) -> Self {
+        Self::with(say, part, payload, (None, false))
+    }
+
+    fn with(say: &Say, part: Part, payload: Payload, (steps, hex): (Option<Steps>, bool)) -> Self {
         let voice = Self(Arc::new(Inner {
             json: say.json,
             payload,
@@ -73,7 +99,9 @@ impl Voice {
             unsaid: AtomicU64::new(0),
             part,
             steps,
+            hex,
             trace: OnceLock::new(),
+            tee: OnceLock::new(),
         }));
         if say.json.is_some() {
             voice.json_line(|_n| header_line(env!("CARGO_PKG_VERSION"), &wall_clock()));
@@ -84,7 +112,7 @@ impl Voice {
     /// A voice for people, without flags.
     pub(crate) fn plain() -> Self {
         let say = Say { json: None, verbose: false, quiet: false };
-        Self::new(&say, Part::Client, Payload::None, None)
+        Self::new(&say, Part::Client, Payload::None)
     }
 
     /// A voice that also says or writes down what happens on the sockets.
@@ -93,17 +121,18 @@ impl Voice {
         // What comes instead of the payload has to be all of it.
         let is_whole = say.json == Some(Json::Stdout) && !part.leaves_stdout_free();
         let payload = if is_whole { Payload::Whole } else { watch.payload };
-        Self::new(say, part, payload, steps)
+        Self::with(say, part, payload, (steps, watch.hex))
     }
 
-    /// Begins the trace that the flags ask for.
-    pub(crate) fn begin_trace(&self, watch: &Watch) -> adit::Result<()> {
+    /// Begins the trace and the copy that the flags ask for.
+    pub(crate) fn begin_files(&self, watch: &Watch) -> adit::Result<()> {
+        if let Some(path) = &watch.tee {
+            let tee = Tee { file: create(path, "copy")?, failure: None };
+            // It is begun once.
+            drop(self.0.tee.set(Mutex::new(tee)));
+        }
         let Some(path) = &watch.trace else { return Ok(()) };
-        let file = adit::system::files::create_private(path).map_err(|error| {
-            let shown = escape_line(path.as_os_str().as_encoded_bytes(), 200);
-            let what = format!("cannot write the trace {shown}");
-            Error::new(Code::Usage, Blame::Caller, what).with_source(error)
-        })?;
+        let file = create(path, "trace")?;
         let part = match self.0.part {
             Part::Server => "server",
             Part::Client | Part::Onlooker => "client",
@@ -116,8 +145,13 @@ impl Voice {
         Ok(())
     }
 
-    /// Ends the trace; says what is missing in it.
-    pub(crate) fn end_trace(&self) {
+    /// Ends them; says what is missing in them.
+    pub(crate) fn end_files(&self) {
+        if let Some(tee) = self.0.tee.get()
+            && let Some(failure) = &tee.lock().unwrap_or_else(PoisonError::into_inner).failure
+        {
+            self.warn(&format!("the copy ends early: {failure}"));
+        }
         let Some(end) = self.0.trace.get().map(Trace::finish) else { return };
         if let Some(failure) = end.failure {
             self.warn(&format!("the trace ends early, after {} lines: {failure}", end.lines));
@@ -212,6 +246,14 @@ impl Voice {
         {
             self.note(&line);
         }
+        if self.0.hex && !self.is_json() {
+            hex::lines(event, self.0.part).iter().for_each(|line| self.note(line));
+        }
+        if let (Some(tee), What::Data { dir: Direction::In, bytes, .. }) =
+            (self.0.tee.get(), &event.what)
+        {
+            tee.lock().unwrap_or_else(PoisonError::into_inner).copy(bytes);
+        }
         // Data without payload says nothing that `close` does not; with it, it is what was asked for.
         let is_hidden = match event.what {
             What::Message { .. } => true,
@@ -265,6 +307,14 @@ impl Observer for Voice {
     }
 }
 
+fn create(path: &Path, what: &str) -> adit::Result<File> {
+    adit::system::files::create_private(path).map_err(|error| {
+        let shown = escape_line(path.as_os_str().as_encoded_bytes(), 200);
+        let what = format!("cannot write the {what} {shown}");
+        Error::new(Code::Usage, Blame::Caller, what).with_source(error)
+    })
+}
+
 /// The words of the command line, as the first line of a trace has them: without what only says where
 /// the trace goes.
 pub(crate) fn command_line() -> String {
@@ -274,7 +324,7 @@ pub(crate) fn command_line() -> String {
     let mut line = program.rsplit('/').next().unwrap_or_default().to_owned();
     while let Some(word) = words.next() {
         let flag = word.split('=').next().unwrap_or_default();
-        if matches!(flag, "--trace" | "--payload" | "--out") {
+        if matches!(flag, "--trace" | "--payload" | "--out" | "--tee") {
             if flag == word {
                 words.next();
             }

@@ -20,7 +20,7 @@ const SEND_EVERY: Duration = Duration::from_millis(250);
 
 /// Runs the command.
 pub(crate) fn run(args: &Wait) -> Exit {
-    let voice = Voice::new(&args.talk, Part::Onlooker, adit::event::Payload::None, None);
+    let voice = Voice::new(&args.talk, Part::Onlooker, adit::event::Payload::None);
     let waited = resolve::all(&args.words, &args.net, Role::Connect).and_then(|addresses| {
         let dial = resolve::dial(&args.net, &args.client);
         runtime::block_on(async {

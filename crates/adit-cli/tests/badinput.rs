@@ -552,7 +552,7 @@ fn a_server_of_one_conversation_says_why_its_status_is_not_0() {
         "adit: conversation with tcp {} ended (code=idle-timeout); what happened: -v or --json\n",
         peer.local_addr().unwrap()
     );
-    assert_failed(&ran, 1, &expected);
+    assert_failed(&ran, 124, &expected);
 }
 
 // Nothing is left behind.

@@ -241,3 +241,32 @@ fn a_trace_on_a_full_disk_is_said_and_the_work_is_done() {
     assert_eq!((ran.status, ran.text().as_str()), (0, "HELLO\n"));
     assert!(ran.err.contains("the trace ends early"), "{}", ran.err);
 }
+
+#[test]
+fn hex_shows_every_byte_once_with_its_place_and_tee_keeps_what_came() {
+    let scratch = Scratch::new();
+    let server = serve(&["upper", "127.0.0.1:0"]);
+    let tees = ["relay", "client"].map(|name| scratch.join(name));
+    let flag = |path: &str| format!("--tee={path}");
+    let relay = forward(&["--hex", &flag(&tees[0])], server.place("tcp"));
+    let ran = run(&mut adit(&[relay.place("tcp"), "--hex", &flag(&tees[1])]), b"hello, hexdump!\n");
+    assert_eq!((ran.status, ran.text().as_str()), (0, "HELLO, HEXDUMP!\n"));
+    let up = " #1 > 00000000  68 65 6c 6c 6f 2c 20 68  65 78 64 75 6d 70 21 0a  |hello, hexdump!.|";
+    let down =
+        " #1 < 00000000  48 45 4c 4c 4f 2c 20 48  45 58 44 55 4d 50 21 0a  |HELLO, HEXDUMP!.|";
+    let relayed = relay.stop().err;
+    for said in [&ran.err, &relayed] {
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with(' ')).collect();
+        assert_eq!(lines, [up, down], "{said}");
+    }
+    assert_eq!(std::fs::read(&tees[1]).unwrap(), b"HELLO, HEXDUMP!\n");
+    assert_eq!(std::fs::read(&tees[0]).unwrap(), b"hello, hexdump!\nHELLO, HEXDUMP!\n");
+}
+
+#[test]
+fn a_copy_on_a_full_disk_is_said_and_the_work_is_done() {
+    let server = serve(&["upper", "127.0.0.1:0"]);
+    let ran = run(&mut adit(&[server.place("tcp"), "--tee=/dev/full"]), b"hello\n");
+    assert_eq!((ran.status, ran.text().as_str()), (0, "HELLO\n"));
+    assert!(ran.err.contains("the copy ends early"), "{}", ran.err);
+}

@@ -520,6 +520,21 @@ fn once_serves_one_conversation_and_ends_with_its_code() {
 }
 
 #[test]
+fn once_ends_with_124_when_a_limit_of_the_users_own_has_expired() {
+    std::thread::scope(|scope| {
+        for (flag, code) in [("--idle=200ms", "idle-timeout"), ("--max-time=200ms", "max-time")] {
+            scope.spawn(move || {
+                let server = serve(&["discard", "127.0.0.1:0", "--once", flag]);
+                let peer = client(server.tcp());
+                let mut program = server.program;
+                program.wait().assert_failed(124, code);
+                drop(peer);
+            });
+        }
+    });
+}
+
+#[test]
 fn once_by_hand_ends_with_its_client() {
     let mut server = serve(&["127.0.0.1:0", "--once"]);
     server.program.write(b"hello\n");

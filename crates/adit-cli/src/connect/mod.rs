@@ -29,8 +29,8 @@ use pump::{Session, Settings};
 /// Runs the command.
 pub(crate) fn run(args: &Connect) -> Exit {
     let voice = Voice::of(&args.talk.say, Part::Client, &args.watch);
-    let connected = voice.begin_trace(&args.watch).and_then(|()| start(args, &voice));
-    voice.end_trace();
+    let connected = voice.begin_files(&args.watch).and_then(|()| start(args, &voice));
+    voice.end_files();
     connected.unwrap_or_else(|error| {
         voice.error(&error);
         let by_user = args.client.connect_timeout.is_some();

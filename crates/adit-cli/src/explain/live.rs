@@ -39,7 +39,7 @@ pub(super) fn explain(
     // With the old limit it relays fewer, that is all.
     drop(adit::system::descriptors::raise_limit());
     runtime::block_on(async {
-        let mut house = House::new(&args.house, voice);
+        let mut house = House::new(&args.house, forward::users_limits(&args.limits), voice);
         let (recorder, events) = Recorder::new(args.payload);
         let mut picture = Picture::new(args, output, events);
         let servers: Vec<Running> =

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Explain) -> Exit {
     let taken = Taken::of(&args.house);
     // The events of --json are those of the picture, from where they are drawn.
     let say = Say { json: None, ..args.say };
-    let voice = Voice::new(&say, Part::Relay, args.payload, None);
+    let voice = Voice::new(&say, Part::Relay, args.payload);
     let explained = Output::of(args).and_then(|output| match file::named(&args.words)? {
         Some(paths) => file::explain(args, &paths, &output, &voice),
         None => live::explain(args, taken.ready(&args.house)?, output, &voice),

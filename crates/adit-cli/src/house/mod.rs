@@ -22,10 +22,20 @@ const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
 /// What keeps servers running until they are told to stop.
 pub(crate) struct House<'a> {
     flags: &'a args::House,
+    /// Limits that the user has set: one that expires is what was asked for.
+    limits: UsersLimits,
     voice: &'a Voice,
     signals: Signals,
     once: Once,
     first_end: mpsc::Receiver<(Code, String)>,
+}
+
+/// The words of limits that the user has set.
+pub(crate) type UsersLimits = Vec<Code>;
+
+/// The words of those that are set.
+pub(crate) fn users_limits(set: &[(bool, Code)]) -> UsersLimits {
+    set.iter().filter(|(is_set, _)| *is_set).map(|(_, code)| *code).collect()
 }
 
 /// Why a server ends.
@@ -37,12 +47,12 @@ pub(crate) enum End {
 }
 
 impl<'a> House<'a> {
-    pub(crate) fn new(flags: &'a args::House, voice: &'a Voice) -> Self {
+    pub(crate) fn new(flags: &'a args::House, limits: UsersLimits, voice: &'a Voice) -> Self {
         // Whoever is told that the server is ready may signal it at once.
         let signals = Signals::ends_and_report();
         let (sender, first_end) = mpsc::channel(1);
         let once = Once(flags.once.then_some(sender));
-        Self { flags, voice, signals, once, first_end }
+        Self { flags, limits, voice, signals, once, first_end }
     }
 
     /// What every server of the command tells: the log, the events, the end of the first conversation.
@@ -82,7 +92,7 @@ impl<'a> House<'a> {
             _ => DRAIN_AT_KEYBOARD,
         };
         tokio::select! {
-            exit = stop(within, servers, ended, self.voice) => exit,
+            exit = stop(within, servers, ended, &self.limits, self.voice) => exit,
             signal = self.signals.end() => Ok(Exit::signal(signal)),
         }
     }
@@ -117,6 +127,7 @@ async fn stop(
     within: Duration,
     servers: Vec<Running>,
     end: End,
+    limits: &UsersLimits,
     voice: &Voice,
 ) -> adit::Result<Exit> {
     let mut total = adit::Stats::default();
@@ -134,7 +145,7 @@ async fn stop(
     let exit = match end {
         End::Signal(SIGTERM) if cut == 0 => Exit::of(Code::Drained),
         End::Signal(signal) => Exit::signal(signal),
-        End::Once(code) => Exit::of(code),
+        End::Once(code) => Exit::limit(code, limits.contains(&code)),
         End::Broken(ref error) => Exit::of(error.code()),
     };
     if matches!(end, End::Signal(_)) && (voice.is_watched() || voice.is_verbose() || cut > 0) {

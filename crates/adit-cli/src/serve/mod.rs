@@ -14,7 +14,7 @@ use crate::args::Serve;
 use crate::complaint::{quoted, usage};
 use crate::connect::not_for_streams;
 use crate::exit::Exit;
-use crate::house::{End, House, Ready, Taken, announce};
+use crate::house::{self, End, House, Ready, Taken, announce};
 use crate::say::{Part, Voice};
 use crate::{resolve, runtime};
 
@@ -26,13 +26,13 @@ pub(crate) fn run(args: &Serve) -> Exit {
     let taken = Taken::of(&args.house);
     let voice = Voice::of(&args.talk.say, Part::Server, &args.watch);
     let served = stdout_is_free(args).and_then(|()| taken.ready(&args.house)).and_then(|ready| {
-        voice.begin_trace(&args.watch)?;
+        voice.begin_files(&args.watch)?;
         let plan = plan(args)?;
         // With the old limit the server serves fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(serve(args, plan, ready, &voice))?
     });
-    voice.end_trace();
+    voice.end_files();
     served.unwrap_or_else(|error| {
         voice.error(&error);
         Exit::of(error.code())
@@ -82,7 +82,7 @@ fn plan(args: &Serve) -> adit::Result<Plan> {
 }
 
 async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
-    let mut house = House::new(&args.house, voice);
+    let mut house = House::new(&args.house, users_limits(&args.limits), voice);
     let limits = limits(args, plan.service);
     let mut hand = None;
     let servers = match plan.service {
@@ -157,6 +157,15 @@ fn frame_has_use(
         (Some(frame), None) if datagrams.is_empty() => Err(not_for_streams(frame)),
         _ => Ok(()),
     }
+}
+
+fn users_limits(flags: &crate::args::Limits) -> house::UsersLimits {
+    house::users_limits(&[
+        (flags.message_timeout.is_some() || flags.first_message.is_some(), Code::MessageTimeout),
+        (flags.idle.is_some(), Code::IdleTimeout),
+        (flags.stall.is_some(), Code::StallTimeout),
+        (flags.max_time.is_some(), Code::MaxTime),
+    ])
 }
 
 /// The limits that the flags ask for.
