@@ -41,6 +41,25 @@ fn a_lookup_is_remembered_and_answers_keep_their_order() {
 }
 
 #[test]
+fn a_server_with_a_trace_writes_down_what_happens_on_its_sockets() {
+    let path = std::env::temp_dir().join(format!("adit-traced-{}.jsonl", std::process::id()));
+    let server = Program::start("adit_traced", &["127.0.0.1:0", path.to_str().unwrap()]);
+    let mut client = tcp_client(server.address("tcp"));
+    assert_eq!(ask(&mut client, "hello\n", 1), ["HELLO"]);
+    drop(client);
+    server.terminate();
+    let last = server.line();
+    assert!(last.ends_with(" lines, 0 events dropped"), "{last}");
+    let trace = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for part in
+        ["\"ev\":\"accept\"", "\"text\":\"hello\\n\"", "\"text\":\"HELLO\\n\"", "\"ev\":\"close\""]
+    {
+        assert!(trace.contains(part), "no {part} in\n{trace}");
+    }
+}
+
+#[test]
 fn a_file_is_sent_whole_to_everybody_who_connects() {
     let path = root().join("Cargo.lock");
     let server = Program::start("adit_file_stream", &["127.0.0.1:0", path.to_str().unwrap()]);
