@@ -10,11 +10,17 @@ use rustix::fs::{Mode, OFlags};
 /// is not followed.
 ///
 /// # Errors
-/// As open(2); "too many links" for a link.
+/// As open(2); "too many links" for a link, "no such device or address" for a pipe without a reader.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Nonblocking for the open alone: a pipe that nobody reads is an error, not a wait for ever.
+    let flags = OFlags::WRONLY
+        | OFlags::CREATE
+        | OFlags::TRUNC
+        | OFlags::NOFOLLOW
+        | OFlags::CLOEXEC
+        | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
     // One that was there may have been open to others.
     if file.metadata()?.is_file() {
         rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
@@ -39,6 +45,10 @@ mod tests {
         assert_eq!((made.len(), made.mode() & 0o777), (0, 0o600));
         symlink(&path, &link).unwrap();
         assert!(create_private(&link).is_err());
+        let pipe = folder.join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(create_private(&pipe).is_err(), "nobody reads it");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }
