@@ -270,3 +270,21 @@ fn a_copy_on_a_full_disk_is_said_and_the_work_is_done() {
     assert_eq!((ran.status, ran.text().as_str()), (0, "HELLO\n"));
     assert!(ran.err.contains("the copy ends early"), "{}", ran.err);
 }
+
+#[test]
+fn with_64_descriptors_a_forward_lets_200_clients_wait_and_resets_none() {
+    let server = serve(&["echo", "127.0.0.1:0"]);
+    let words = ["forward", "--ready-fd=3", "--max-conns=off", "127.0.0.1:0", server.place("tcp")];
+    let through = Server::start_as("ulimit -n 64; exec \"$@\" 3>\"$READY\"", &words);
+    let mut clients: Vec<_> = (0..200).map(|_| client(through.tcp())).collect();
+    for peer in &mut clients {
+        peer.write_all(b"hello").unwrap();
+    }
+    // Whoever has been answered leaves, and makes room for the next.
+    for mut peer in clients {
+        let mut answer = [0; 5];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+    }
+    assert_eq!(through.stop().status, 0);
+}

@@ -119,7 +119,9 @@ async fn serve<S: ServeStream>(
                 let code = code_of(wire, &failure, &context.limits);
                 if code != Code::Drained {
                     let text = failure.to_string();
-                    emit(What::Error { code, text: &text, place: "handler", fatal: false });
+                    // An error of adit's own says its code; the event has it.
+                    let text = text.strip_suffix(&format!(" (code={code})")).unwrap_or(&text);
+                    emit(What::Error { code, text, place: "handler", fatal: false });
                 }
                 code
             }

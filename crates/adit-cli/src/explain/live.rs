@@ -43,7 +43,7 @@ pub(super) fn explain(
         let (recorder, events) = Recorder::new(args.payload);
         let mut picture = Picture::new(args, output, events);
         let servers: Vec<Running> =
-            vec![route.observe(house.observer()).observe(recorder.clone()).start()?];
+            vec![route.observe(house.quiet_observer()).observe(recorder.clone()).start()?];
         announce(&servers, ready, voice, forward::next_step)?;
         let ended = tokio::select! {
             ended = house.until_told(&servers) => ended,

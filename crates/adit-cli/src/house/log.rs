@@ -19,6 +19,11 @@ impl Log {
         let says_all = voice.is_verbose() || voice.is_watched();
         Self { voice: voice.clone(), says_all }
     }
+
+    /// Says only what goes wrong.
+    pub(super) fn of_trouble(voice: &Voice) -> Self {
+        Self { voice: voice.clone(), says_all: false }
+    }
 }
 
 impl Observer for Log {

@@ -60,6 +60,11 @@ impl<'a> House<'a> {
         Told { log: Log::new(self.voice), voice: self.voice.clone(), once: self.once.clone() }
     }
 
+    /// The same without comings and goings: for a command that draws them.
+    pub(crate) fn quiet_observer(&self) -> Told {
+        Told { log: Log::of_trouble(self.voice), ..self.observer() }
+    }
+
     /// Waits for the end; prints counts when asked for them.
     pub(crate) async fn until_told(&mut self, servers: &[Running]) -> End {
         loop {

@@ -30,8 +30,9 @@ pub struct Live {
     has_head: bool,
     /// When all conversations last heard of the time.
     ticked: u64,
-    /// The conversation whose line came last.
+    /// The conversation whose line came last, and the one whose heading did.
     last: Option<u64>,
+    headed: Option<u64>,
 }
 
 /// A conversation that goes on.
@@ -162,6 +163,7 @@ impl Live {
         let Some(open) = self.open.get_mut(&number) else { return };
         if !open.has_opening {
             open.has_opening = true;
+            self.headed = Some(number);
             if self.last.is_some() {
                 page.line("");
             }
@@ -170,7 +172,8 @@ impl Live {
             }
         }
         self.last = Some(number);
-        let label = if several { number.to_string() } else { String::new() };
+        let label =
+            if several || self.headed != Some(number) { number.to_string() } else { String::new() };
         for row in rows {
             for line in sequence::lines(row, &open.talk, &label) {
                 page.line(&line);

@@ -162,6 +162,7 @@ impl Forward {
             }
             return server.start();
         }
+        limits.conversations = with_two_descriptors(limits.conversations);
         let route = Arc::new(Route { target, dial, observers: observers.clone() });
         let service = stream(async move |client: Conn| streams::carry(client, &route).await);
         let mut server = settings(Server::streams(service), limits, threads, once, observers);
@@ -181,6 +182,17 @@ impl Forward {
         let signals = Signals::hear()?;
         self.start()?.until(signals)
     }
+}
+
+/// As many as descriptors allow: a conversation has one socket to the client and one to the target. One
+/// that is let in without a descriptor left for the second would be reset for no fault of its own.
+fn with_two_descriptors(conversations: Limit<usize>) -> Limit<usize> {
+    let Ok(limit) = adit_net::descriptors::limit() else { return conversations };
+    let soft = usize::try_from(limit.soft).unwrap_or(usize::MAX);
+    // What the threads and the program itself have open.
+    let reserve = (soft / 4).min(64) + 8;
+    let most = (soft.saturating_sub(reserve) / 2).max(1);
+    Limit::At(conversations.at().map_or(most, |conversations| conversations.min(most)))
 }
 
 fn settings<K: Kind>(
