@@ -21,6 +21,8 @@ mod look;
 mod pictures;
 #[path = "lecture/relay.rs"]
 mod relay;
+#[path = "lecture/seen.rs"]
+mod seen;
 #[path = "lecture/tcp.rs"]
 mod tcp;
 #[path = "lecture/udp.rs"]

@@ -88,7 +88,7 @@ impl Ports {
         let start = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
         let mut free = (start..start + 2000).filter(|port| !port.to_string().contains("70"));
         let mut ports = Self { replaced: Vec::new(), held: Vec::new() };
-        for name in 7000..7011 {
+        for name in 7000..7020 {
             let (port, held) = free
                 .find_map(|port| Some((port, hold(port, NOBODY.contains(&name)).ok()?)))
                 .unwrap();
