@@ -131,6 +131,7 @@ impl Joiner {
                     self.end(index, act, *way);
                 }
                 if flags.contains('R') {
+                    self.refuse(*way);
                     self.add(index, act, Kind::Reset { way: *way });
                 }
             }
@@ -183,6 +184,18 @@ impl Joiner {
             _ => {}
         }
         touch(row, index, act, acts_max);
+    }
+
+    /// A reset in answer to the first packet: nobody listens there.
+    fn refuse(&mut self, way: Way) {
+        for row in &mut self.open {
+            if let Kind::Setup(setup) = &mut row.kind
+                && way == Way::Down
+                && setup.is_unanswered()
+            {
+                setup.code = Some("refused".into());
+            }
+        }
     }
 
     /// The client's acknowledgement that ends the handshake: later ones are no row.

@@ -35,6 +35,7 @@ impl Row {
             Kind::Setup(setup) => match (&setup.code, setup.took) {
                 (Some(code), _) => format!("not connected ({})", clean(code)),
                 (None, Some(took)) => format!("connected ({})", duration(took)),
+                (None, None) if setup.is_unanswered() => "no answer".to_owned(),
                 (None, None) => "connected".to_owned(),
             },
             Kind::Message(message) => {

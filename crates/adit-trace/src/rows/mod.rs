@@ -107,6 +107,15 @@ pub struct Setup {
     pub is_open: bool,
 }
 
+impl Setup {
+    /// Packets ask for a connection, and nothing tells that anybody answered.
+    pub fn is_unanswered(&self) -> bool {
+        let is_asked = self.handshake.iter().any(|(_, _, name)| *name == "SYN");
+        let is_told = self.connect.is_some() || self.accept.is_some() || self.is_open;
+        is_asked && !is_told && !self.handshake.iter().any(|(_, _, name)| *name == "SYN,ACK")
+    }
+}
+
 /// Where in its way from program to program bytes were seen, in the order in which they pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "every picture has a place for each")]

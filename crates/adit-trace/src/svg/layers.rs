@@ -71,7 +71,7 @@ impl Host<'_> {
         let (middle, room) = (x + HOST / 2, HOST - 32);
         let centred = |font, tone| Look::new(font, tone).middle();
         canvas.area(Area(x, 12, HOST, 238), "card");
-        let name = program(story, self.seen).map_or_else(
+        let name = program(story, self.seen).filter(|_| self.is_traced).map_or_else(
             || "process".to_owned(),
             |program| match program.pid {
                 0 => program.name.clone(),

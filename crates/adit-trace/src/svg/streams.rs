@@ -26,11 +26,13 @@ pub(super) fn draw(story: &Story, talk: &Talk, names: Names, is_live: bool) -> P
 
     let (up, down) = (&facts.up, &facts.down);
     user(&mut canvas, names, [written(up), read(down, facts.sees_client)]);
-    let name = |seen, role: &str| {
-        program(story, seen).map_or_else(|| role.to_owned(), |program| program.name.clone())
+    // Whoever wrote this trace has no part in the conversations of others.
+    let name = |seen, role: &str, is_its_own: bool| {
+        let known = program(story, seen).filter(|_| is_its_own);
+        known.map_or_else(|| role.to_owned(), |program| program.name.clone())
     };
-    process(&mut canvas, MARGIN, &name(Seen::Client, "client process"));
-    process(&mut canvas, right, &name(Seen::Server, "server process"));
+    process(&mut canvas, MARGIN, &name(Seen::Client, "client process", facts.sees_client));
+    process(&mut canvas, right, &name(Seen::Server, "server process", facts.sees_server));
     let (out, back) = match is_datagram {
         true => (names.send_packet(), names.receive_packet()),
         false => (names.out_to_server(), names.in_from_server()),

@@ -6,7 +6,7 @@ use super::head::{known, side};
 use super::page::{Page, pad};
 use super::sums::Sums;
 use super::{COLUMNS_MAX, Options};
-use crate::rows::{Stage, clean, cut, plural, size, width};
+use crate::rows::{Observers, Stage, clean, cut, plural, size, width};
 use crate::story::{Seen, Story, Talk, Way};
 
 /// At most this many conversations have an arrow each.
@@ -31,9 +31,11 @@ pub(super) fn hosts(page: &mut Page, story: &Story, options: &Options) {
         let line = format!("{server}: {name} {} {}", door.scheme.word(), clean(&door.addr));
         add(&mut hosts, host(&door.addr), line);
     }
-    let mut clients: BTreeMap<String, u64> = BTreeMap::new();
+    // A client that wrote this trace has no part in the conversations of others.
+    let mut clients: BTreeMap<(String, bool), u64> = BTreeMap::new();
     for talk in &talks {
-        *clients.entry(host(&talk.client)).or_default() += 1;
+        let is_its_own = Observers::of(&talk.acts).client;
+        *clients.entry((host(&talk.client), !is_its_own)).or_default() += 1;
         let is_door = story.doors.iter().any(|door| port(&door.addr) == port(&talk.server));
         if is_door {
             hosts.entry(host(&talk.server)).or_default();
@@ -45,8 +47,8 @@ pub(super) fn hosts(page: &mut Page, story: &Story, options: &Options) {
             add(&mut hosts, host(&talk.server), line);
         }
     }
-    for (name, count) in clients {
-        let client = program(story, &[Seen::Client]);
+    for ((name, is_other), count) in clients {
+        let client = program(story, if is_other { &[] } else { &[Seen::Client] });
         let line = format!("{client}: {} x {}", options.names.client(), count);
         add(&mut hosts, name, line);
     }

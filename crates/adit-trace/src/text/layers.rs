@@ -16,7 +16,10 @@ pub(super) fn layers(page: &mut Page, story: &Story, talk: &Talk, options: &Opti
     let is_datagram = talk.scheme.is_datagram();
     let names = options.names;
     let fd = |fd: Option<i32>| fd.map_or_else(String::new, |fd| format!(" fd{fd}"));
-    let programs = (program(story, Seen::Client), program(story, Seen::Server));
+    let programs = (
+        program(story, Seen::Client, sums.observers.client),
+        program(story, Seen::Server, sums.observers.server),
+    );
     page.line(&row(&edge(&programs.0.0, '-'), "", &edge(&programs.1.0, '-')));
     let inner = |one: &str, middle: &str, two: &str| row(&side(one), middle, &side(two));
     page.line(&inner(&programs.0.1, "yours", &programs.1.1));
@@ -65,10 +68,10 @@ pub(super) fn layers(page: &mut Page, story: &Story, talk: &Talk, options: &Opti
     }
 }
 
-/// The name of the box and the command line of the program on this side.
-fn program(story: &Story, seen: Seen) -> (String, String) {
+/// The name of the box and the command line of the program on this side, if it tells of this talk.
+fn program(story: &Story, seen: Seen, is_its_own: bool) -> (String, String) {
     let side = if seen == Seen::Client { "client" } else { "server" };
-    let known = story.programs.iter().find(|program| program.seen == seen);
+    let known = story.programs.iter().find(|program| program.seen == seen && is_its_own);
     match known {
         Some(program) => {
             let pid = match program.pid {

@@ -231,7 +231,7 @@ fn setup_drawn(setup: &Setup, talk: &Talk) -> Drawn {
     let fill = INNER - 2 - width(&label);
     let line = format!("<{}{label}{}>", "=".repeat(fill / 2), "=".repeat(fill - fill / 2));
     let packets = setup.handshake.iter().map(|(_, way, name)| arrow(*way, name, ('-', ">")));
-    let lines = packets.chain([line]).collect();
+    let lines = packets.chain((!setup.is_unanswered()).then_some(line)).collect();
     Drawn {
         lines,
         note: calls.join(" ").trim_end_matches(',').replace("connect accept", "connect, accept"),

@@ -66,6 +66,10 @@ fn merged(talk: &Talk) -> Vec<Row> {
     joiner.finish(&mut rows);
     let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
     for row in rows {
+        if let Some(place) = before_its_end(&row, &merged) {
+            merged.insert(place, row);
+            continue;
+        }
         match (merged.last_mut().map(|row| &mut row.kind), &row.kind) {
             (Some(Kind::Message(last)), Kind::Message(next)) if last.way == next.way => {
                 join(last, next);
@@ -74,6 +78,27 @@ fn merged(talk: &Talk) -> Vec<Row> {
         }
     }
     merged
+}
+
+/// Where a close belongs if the peer has read the end that came of it: in front of that end, although
+/// the peer may have been faster to tell.
+fn before_its_end(row: &Row, merged: &[Row]) -> Option<usize> {
+    let Kind::Close(close) = &row.kind else { return None };
+    let way = match close.seen {
+        Seen::Client => Way::Up,
+        Seen::Server => Way::Down,
+        _ => return None,
+    };
+    for (place, row) in merged.iter().enumerate().rev() {
+        match &row.kind {
+            Kind::End(end) if end.way == way => {
+                return (!end.stages.contains(&Stage::Written)).then_some(place);
+            }
+            Kind::End(_) | Kind::Close(_) => {}
+            _ => return None,
+        }
+    }
+    None
 }
 
 fn join(last: &mut Message, next: &Message) {

@@ -137,7 +137,9 @@ fn label(canvas: &mut Canvas, cast: &Cast<'_>, row: &Row, at: (Px, Tone)) {
     let room = right - left - 26;
     let columns = usize::try_from(room * 10 / 73).unwrap_or(0);
     let text = match (&row.kind, cast.has_times) {
-        (Kind::Setup(setup), false) if setup.code.is_none() => "connected".to_owned(),
+        (Kind::Setup(setup), false) if setup.code.is_none() && !setup.is_unanswered() => {
+            "connected".to_owned()
+        }
         _ => row.label(columns),
     };
     let look = Look::new(Font::CODE, tone).middle();
