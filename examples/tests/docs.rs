@@ -109,6 +109,8 @@ fn every_snippet_of_the_guide_is_run_or_stands_in_a_program() {
                 assert_eq!(*text, region(&read(path), name), "{path}: {name}");
             }
             ("sh", None) => {}
+            // A picture of a real run.
+            ("text", None) => assert!(text.contains("$ adit explain "), "no picture:\n{text}"),
             _ => panic!("a block of the guide that nobody tests: {info} {before}\n{text}"),
         }
     }

@@ -15,8 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let about = About { program: "adit_traced".to_owned(), ..About::default() };
     let trace = Trace::to(std::fs::File::create(path)?, &about, Payload::First(64));
 
-    let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
-    let server = Server::new(upper).listen(format!("tcp://{address}"), Lines::new());
+    let shout = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
+    let server = Server::new(shout).listen(format!("tcp://{address}"), Lines::new());
     server.on_event(announce).observe(trace.clone()).run()?;
 
     let end = trace.finish(); // the last lines are written

@@ -7,7 +7,8 @@ use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use crate::common::{
-    Program, Scratch, Server, accept, adit, bounded, no_port, noise, run, serve, skipped, terminal,
+    Program, Scratch, Server, accept, adit, bounded, no_port, noise, own_ip, run, serve, skipped,
+    terminal,
 };
 use crate::look::{events, number, of_kind, sockets_of, until};
 
@@ -36,8 +37,8 @@ fn lecture_s16_without_a_server_connecting_says_what_is_missing_and_what_to_do()
 
 #[test]
 fn lecture_s16_wait_gives_up_in_time_and_ends_as_soon_as_the_server_is_there() {
-    let (port, address) = no_port();
-    let address = address.to_string();
+    // An address of the test's own: no other one can take the port meanwhile.
+    let address = format!("{}:7000", own_ip());
     let ran = run(&mut adit(&["wait", &address, "--for=300ms"]), b"");
     ran.assert_failed(124, "wait-timeout");
     let mut command = Command::new("sh");
@@ -47,7 +48,6 @@ fn lecture_s16_wait_gives_up_in_time_and_ends_as_soon_as_the_server_is_there() {
     waiting.write(b"hello\n");
     waiting.end_input();
     assert!(waiting.is_running());
-    drop(port);
     let server = serve(&["upper", &address]);
     waiting.wait().assert_clean("HELLO\n");
     drop(server);
