@@ -136,6 +136,44 @@ fn steps_are_the_same_whatever_the_times_ports_and_numbers_of_reads() {
     assert_eq!(draw(&one), draw(&two));
 }
 
+#[test]
+fn steps_are_the_same_whoever_is_faster_to_tell_of_the_close() {
+    let mut story = both("echo_server", "echo_client");
+    // The close is how the server ends its stream.
+    let acts = &mut story.talks[0].acts;
+    acts.retain(|act| !matches!(act.did, Did::WriteEnd { way: Way::Down }));
+    let is_close = |act: &Act| {
+        act.seen == Seen::Server && matches!(act.did, Did::Close { .. } | Did::Over { .. })
+    };
+    let (closes, others): (Vec<_>, Vec<_>) = acts.drain(..).partition(is_close);
+    let read = others.iter().position(|act| matches!(act.did, Did::ReadEnd { way: Way::Down }));
+    let mut drawn = Vec::new();
+    for place in [read.unwrap(), read.unwrap() + 1, others.len()] {
+        let mut acts = others.clone();
+        acts.splice(place..place, closes.clone());
+        story.talks[0].acts = acts;
+        drawn.push(draw(&story, View::Steps, &Options::default()));
+    }
+    assert!(drawn[0].contains("close connectionSocket"), "{}", drawn[0]);
+    assert_eq!(drawn[0], drawn[1]);
+    assert_eq!(drawn[0], drawn[2]);
+}
+
+#[test]
+fn a_program_is_named_only_where_it_had_a_part() {
+    let mut story = both("echo_server", "echo_client");
+    let mut other = story.talks[0].clone();
+    other.number = 2;
+    other.client = "127.0.0.1:40000".to_owned();
+    other.acts.retain(|act| act.seen == Seen::Server);
+    story.talks.push(other);
+    let hosts = draw(&story, View::Hosts, &Options::default());
+    assert_eq!(hosts.matches("clientSocket x 1").count(), 2, "{hosts}");
+    assert!(hosts.contains("program not in this trace: clientSocket x 1"), "{hosts}");
+    let layers = draw(&story, View::Layers, &Options::default());
+    assert_eq!(layers.matches("program unknown").count(), 1, "{layers}");
+}
+
 /// The lines of a live picture, every event followed by its tick.
 fn live(text: &str) -> (Vec<String>, Vec<String>) {
     let (mut once, mut ticked) = (Live::new(Options::default()), Live::new(Options::default()));

@@ -10,12 +10,16 @@ use super::{
 };
 use crate::story::{Act, Did, Seen, Way};
 
+/// A datagram that was sent and not received for so long is lost: 10 s, in nanoseconds.
+const FLIGHT_NS_MAX: u64 = 10_000_000_000;
+
 /// At most this many rows wait for what the other side tells of them.
 const OPEN_ROWS_MAX: usize = 64;
 
 /// Joins the acts of one talk to rows, in order of time.
 ///
-/// It holds the last rows as long as something can still join them: 50 ms after their last act.
+/// It holds the last rows as long as something can still join them: 50 ms after their last act, a
+/// datagram between two programs that were both seen for 10 s.
 #[derive(Debug, Default)]
 pub struct Joiner {
     observers: Observers,
@@ -70,7 +74,9 @@ impl Joiner {
 
     /// It is `now`, in nanoseconds: rows whose time has passed go to `out`.
     pub fn tick(&mut self, now: u64, out: &mut Vec<Row>) {
-        while !self.is_timeless && self.open.front().is_some_and(|row| has_passed(row, now)) {
+        let observers = self.observers;
+        let has_passed = |row: &Row| has_passed(row, now, observers);
+        while !self.is_timeless && self.open.front().is_some_and(has_passed) {
             self.send_front(out);
         }
     }
@@ -434,7 +440,14 @@ fn extend_head(message: &mut Message, from: u64, bytes: &[u8]) {
     }
 }
 
-fn has_passed(row: &Row, now: u64) -> bool {
+fn has_passed(row: &Row, now: u64, observers: Observers) -> bool {
+    // Whoever sees both ends waits for the other one: what is on its way is not lost.
+    if let Kind::Datagram(datagram) = &row.kind
+        && observers.both_ends()
+        && [Stage::Written, Stage::Read].iter().any(|stage| datagram.at(*stage).is_none())
+    {
+        return now.saturating_sub(row.at) > FLIGHT_NS_MAX;
+    }
     let is_old = now.saturating_sub(row.at) > ROW_NS_MAX;
     now.saturating_sub(row.until) > GAP_NS || (is_old && matches!(row.kind, Kind::Message(_)))
 }

@@ -166,6 +166,22 @@ fn datagrams_are_never_joined_and_a_missing_one_is_known_only_if_both_were_looke
 }
 
 #[test]
+fn a_datagram_that_is_long_on_its_way_is_late_for_nobody() {
+    let rows = rows_of(
+        Scheme::Udp,
+        vec![
+            (0, Client, Did::Send { way: Up, msg: 0, len: 5, bytes: Box::default() }),
+            (600 * MS, Server, Did::Receive { way: Up, msg: 0, len: 5, bytes: Box::default() }),
+        ],
+    );
+    let fates = rows.iter().map(|row| match &row.kind {
+        Kind::Datagram(datagram) => datagram.fate,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(fates.collect::<Vec<_>>(), [Fate::Arrived]);
+}
+
+#[test]
 fn setup_half_close_and_close_are_rows() {
     let connect = Did::Connect { fd: Some(3), addr: "a:1".into(), took: Some(85_000), code: None };
     let over = |code: &str| Did::Over { code: code.into(), bytes_in: 1, bytes_out: 2, took: MS };
@@ -190,6 +206,24 @@ fn setup_half_close_and_close_are_rows() {
     ];
     assert_eq!(shown(&rows), expected);
     assert!(!rows[3].is_trouble() && rows[4].is_trouble());
+}
+
+#[test]
+fn a_first_packet_that_nobody_answers_or_a_reset_does_is_no_connection() {
+    let packet = |way, flags: &str| Did::Segment {
+        way,
+        flags: flags.into(),
+        off: 0..0,
+        bytes: Box::default(),
+        window: 0,
+        again: false,
+    };
+    let (syn, rst) = (packet(Up, "S"), packet(Down, "RA"));
+    assert_eq!(shown(&tcp(vec![(0, Wire, syn.clone())])), ["no answer | 1 packet"]);
+    let refused = tcp(vec![(0, Wire, syn.clone()), (1, Wire, rst.clone())]);
+    assert_eq!(refused[0].label(40), "not connected (refused)");
+    let answered = vec![(0, Wire, syn), (1, Wire, packet(Down, "SA")), (2, Wire, rst)];
+    assert_eq!(tcp(answered)[0].label(40), "connected");
 }
 
 #[test]
