@@ -13,6 +13,8 @@ mod architecture;
 mod come_and_go;
 #[path = "lecture/compared.rs"]
 mod compared;
+#[path = "lecture/drawn.rs"]
+mod drawn;
 #[path = "lecture/implied.rs"]
 mod implied;
 #[path = "lecture/look.rs"]

@@ -42,13 +42,13 @@ impl Talk {
     }
 }
 
-fn draw(words: &[&str]) -> String {
+pub(crate) fn draw(words: &[&str]) -> String {
     let ran = run(adit(&["explain"]).args(words), b"");
     assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{words:?}");
     ran.text()
 }
 
-fn trace(path: &str) -> Vec<Value> {
+pub(crate) fn trace(path: &str) -> Vec<Value> {
     events(&fs::read_to_string(path).unwrap())
 }
 
@@ -67,7 +67,7 @@ fn acts(drawn: &str, side: &str) -> Vec<String> {
 
 /// All of them are there, in this order.
 #[track_caller]
-fn assert_in_order(text: &str, parts: &[&str]) {
+pub(crate) fn assert_in_order(text: &str, parts: &[&str]) {
     let mut rest = text;
     for part in parts {
         let at = rest.find(part);
@@ -77,7 +77,7 @@ fn assert_in_order(text: &str, parts: &[&str]) {
 }
 
 /// How many bytes each read of the server had, from its trace.
-fn reads(path: &str) -> Vec<u64> {
+pub(crate) fn reads(path: &str) -> Vec<u64> {
     let trace = trace(path);
     let data = of_kind(&trace, "data").filter(|data| data["dir"] == "in");
     data.map(|data| number(data, "len")).collect()
@@ -222,7 +222,7 @@ fn lecture_s35_the_packets_are_drawn_one_by_one_with_their_sizes() {
 }
 
 /// Stops a process and waits until none of its threads runs any more (proc(5), the state).
-fn hold_still(server: &Server) {
+pub(crate) fn hold_still(server: &Server) {
     server.program.signal(Signal::STOP);
     let tasks = format!("/proc/{}/task", server.program.id());
     until("every thread is stopped", || {
@@ -234,7 +234,7 @@ fn hold_still(server: &Server) {
 }
 
 /// Has the other side's system acknowledged all that this socket wrote (proc(5), `tx_queue`)?
-fn is_acknowledged(local: SocketAddr) -> bool {
+pub(crate) fn is_acknowledged(local: SocketAddr) -> bool {
     let port = format!(":{:04X}", local.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     table.lines().any(|row| {
