@@ -110,8 +110,22 @@ fn every_snippet_of_the_guide_is_run_or_stands_in_a_program() {
             }
             ("sh", None) => {}
             // A picture of a real run.
-            ("text", None) => assert!(text.contains("$ adit explain "), "no picture:\n{text}"),
+            ("text", None) => {
+                assert!(text.starts_with("$ ") && text.contains("adit "), "no picture:\n{text}");
+            }
             _ => panic!("a block of the guide that nobody tests: {info} {before}\n{text}"),
+        }
+    }
+}
+
+#[test]
+fn what_the_documents_show_of_a_terminal_fits_on_one() {
+    for path in ["docs/guide.md", "README.md"] {
+        let document = blocks(&read(path));
+        for Block { text, .. } in document.iter().filter(|block| block.info == "text") {
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{path}: {line}");
+            }
         }
     }
 }

@@ -1,7 +1,13 @@
-//! The toolkit for client/server applications over sockets.
+//! Client/server programs over TCP, UDP and Unix sockets.
+//!
+//! A socket is a door between a program and the network. This crate is what stands behind the door: it
+//! accepts, reads, cuts bytes into messages, answers in order, bounds what a peer can make it spend, and
+//! closes without breaking off what is still on its way. You write what is said.
+//!
+//! # A first server
 //!
 //! A server is a handler and the addresses it listens on. The handler is written once and serves TCP,
-//! UDP and Unix sockets alike:
+//! UDP and Unix sockets alike, many clients at once:
 //!
 //! ```no_run
 //! use adit::prelude::*;
@@ -15,8 +21,53 @@
 //! }
 //! ```
 //!
-//! What is bounded is bounded by default ([`Limits`]), a peer's fault ends one conversation and never
-//! the server, and the library neither logs nor prints: it tells [`Observer`]s what happens.
+//! [`fast`] makes a service of a function that answers at once; [`each`] gives every client a [`Handler`]
+//! of its own, which remembers; [`task`] is for answers that wait. Over a stream of bytes a [`Codec`] says
+//! where a message ends, here [`Lines`](codec::Lines); a datagram is a message already. [`run`](Server::run)
+//! serves until SIGTERM or Ctrl-C and finishes what there is; [`start`](Server::start) returns at once, for
+//! tests and for programs that do more.
+//!
+//! # A first client
+//!
+//! ```
+//! use adit::prelude::*;
+//!
+//! # fn main() -> adit::Result {
+//! let upper = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
+//! let server = Server::new(upper).listen("tcp://127.0.0.1:0", Lines::new()).start()?;
+//!
+//! let client = BlockingClient::connect(server.addr(0))?; // or "tcp://127.0.0.1:7000"
+//! assert_eq!(client.call("hello").send()?, "HELLO");
+//! # Ok(()) }
+//! ```
+//!
+//! A call has a deadline, always, and an [`Error`] says whether the server may have acted:
+//! [`safe_to_retry`](Error::safe_to_retry), [`code`](Error::code). In a program with tokio, [`Client`] is
+//! the same without blocking, with many calls on their way at once.
+//!
+//! # Where to go on
+//!
+//! | you want | look at |
+//! |---|---|
+//! | to choose how a service answers | [`fast`], [`each`], [`per_thread`], [`task`], [`blocking`], [`Answer::later`] |
+//! | clients that reach each other | [`Room`] |
+//! | a protocol of your own | [`Codec`], and [`testing::every_split`] to test it |
+//! | bytes, not messages | [`stream()`] in a server, [`Dial`] in a client |
+//! | to pass connections or datagrams on | [`Forward`] |
+//! | to see what happens | [`Observer`] in the program, [`Trace`](trace::Trace) for a file that `adit explain` draws |
+//! | tests without sockets, ports and waiting | [`testing`] |
+//! | to bound what a peer can make a server spend | [`Limits`], which are on without asking |
+//! | how addresses are written | [`address`] |
+//!
+//! The guide, `docs/guide.md` in the repository, goes through all of it by programs that the tests run.
+//!
+//! # What to rely on
+//!
+//! - What goes wrong with one peer ends its conversation, never the server; so does a panic of a handler.
+//! - Answers keep the order of messages. A server that is told to stop first finishes the conversations it
+//!   has, within the time it is given.
+//! - Nothing is encrypted, and nobody is asked who they are: off this machine, put it behind what does both.
+//! - The library neither logs nor prints: it tells [`Observer`]s. It runs on Linux.
 #![forbid(unsafe_code)]
 
 mod accept;

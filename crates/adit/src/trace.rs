@@ -30,7 +30,7 @@ const WAITING_MAX: usize = 8 << 20;
 /// # let folder = std::env::temp_dir().join(format!("adit-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&folder).unwrap();
 /// # let path = folder.join("run.jsonl");
-/// let file = std::fs::File::create(&path).unwrap();
+/// let file = adit::system::files::create_private(&path).unwrap(); // only its owner reads it
 /// let about = About { program: "my_server".into(), ..About::default() };
 /// let trace = Trace::to(file, &about, Payload::First(64));
 /// let echo = fast(|msg, out| out.send(msg));

@@ -6,6 +6,7 @@
 // region: program
 use adit::event::Payload;
 use adit::prelude::*;
+use adit::system::files::create_private;
 use adit::trace::{About, Trace};
 use examples::announce;
 
@@ -13,7 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".to_owned());
     let path = std::env::args().nth(2).unwrap_or("server.jsonl".to_owned());
     let about = About { program: "adit_traced".to_owned(), ..About::default() };
-    let trace = Trace::to(std::fs::File::create(path)?, &about, Payload::First(64));
+    let file = create_private(path.as_ref())?; // what is said stands in it: for its owner alone
+    let trace = Trace::to(file, &about, Payload::First(64));
 
     let shout = fast(|msg, out| out.send(msg.to_ascii_uppercase()));
     let server = Server::new(shout).listen(format!("tcp://{address}"), Lines::new());
