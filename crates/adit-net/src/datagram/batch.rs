@@ -1,5 +1,6 @@
 //! Batches of datagrams: what one system call brought, and what waits to go out together.
 
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd as _;
@@ -12,6 +13,10 @@ use crate::sys::{self, HEADERS, Headers, Outgoing};
 /// Room for one batch of datagrams, each received whole. About 1 MiB of address space; memory only
 /// for what was received.
 pub struct RecvBatch(pub(super) Headers);
+
+thread_local! {
+    static LENT: Cell<Option<RecvBatch>> = const { Cell::new(None) };
+}
 
 /// One received datagram.
 #[derive(Debug)]
@@ -37,6 +42,15 @@ impl RecvBatch {
     /// An empty batch.
     pub fn new() -> Self {
         Self(Headers::new())
+    }
+
+    /// Lends the batch of this thread, so that a socket that only waits owns none.
+    pub(super) fn lend<T>(use_it: impl FnOnce(&mut Self) -> T) -> T {
+        // Taken, not borrowed: a panic, or a loan inside a loan, just makes a new one.
+        let mut batch = LENT.take().unwrap_or_default();
+        let used = use_it(&mut batch);
+        LENT.set(Some(batch));
+        used
     }
 
     /// Number of datagrams in it.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use super::{DatagramPeer, Local, RecvBatch, SendBatch, group};
+use super::{DatagramPeer, Local, Received, RecvBatch, SendBatch, group};
 use crate::stream::Options;
 use crate::sys::{self, Outgoing};
 use crate::unix::UnixName;
@@ -115,6 +115,33 @@ impl DatagramSocket {
                     batch.0.clear();
                     return Ok(0);
                 }
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Receives on a connected socket the datagrams that are there, as soon as there is one, and shows
+    /// each to `take`. The room for them is lent by the thread: a socket that waits owns none, however
+    /// many of them there are.
+    ///
+    /// # Errors
+    /// What the network says about the peer, as "connection refused".
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a dropped call has received nothing.
+    pub async fn recv_each(&self, mut take: impl FnMut(Received<'_>)) -> io::Result<()> {
+        loop {
+            let mut ready = self.io.ready(Interest::READABLE | Interest::ERROR).await?;
+            let received = ready.try_io(|io| {
+                RecvBatch::lend(|batch| {
+                    sys::receive(io.as_fd(), &mut batch.0)?;
+                    batch.iter().for_each(&mut take);
+                    Ok(())
+                })
+            });
+            match received {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(received) => return received,
                 Err(_would_block) => {}
             }
         }

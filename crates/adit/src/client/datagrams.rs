@@ -1,12 +1,13 @@
 //! Datagrams: a client's datagram socket, without calls.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use adit_net::connect::Source;
-use adit_net::datagram::{DatagramPeer, DatagramSocket, RecvBatch};
+use adit_net::datagram::{DatagramPeer, DatagramSocket, Received};
 use adit_net::unix::UnixName;
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -24,7 +25,8 @@ use crate::observe::Observers;
 pub struct Datagrams {
     socket: DatagramSocket,
     remote: Endpoint,
-    received: Mutex<Waiting>,
+    /// Datagrams that came in one batch and were not asked for yet.
+    received: Mutex<VecDeque<Bytes>>,
     observers: Observers,
     number: u64,
     sent: Count,
@@ -38,20 +40,13 @@ struct Count {
     bytes: AtomicU64,
 }
 
-/// Datagrams that came in one batch and were not asked for yet.
-#[derive(Debug)]
-struct Waiting {
-    batch: RecvBatch,
-    next: usize,
-}
-
 impl Datagrams {
     pub(super) fn new(
         socket: DatagramSocket,
         remote: Endpoint,
         (observers, number): (Observers, u64),
     ) -> Self {
-        let received = Mutex::new(Waiting { batch: RecvBatch::new(), next: 0 });
+        let received = Mutex::default();
         let (sent, heard) = (Count::default(), Count::default());
         let socket = Self { socket, remote, received, observers, number, sent, heard };
         socket.call(Call::Socket);
@@ -119,16 +114,16 @@ impl Datagrams {
     #[doc(alias = "recvfrom")]
     #[doc(alias = "receivePacket")]
     pub async fn recv(&self) -> io::Result<Bytes> {
-        let mut waiting = self.received.lock().await;
-        let waiting = &mut *waiting;
+        let mut received = self.received.lock().await;
         loop {
-            if let Some(datagram) = waiting.batch.get(waiting.next) {
-                waiting.next += 1;
-                self.tell(self.observers.time(), Direction::In, datagram.data);
-                return Ok(Bytes::copy_from_slice(datagram.data));
+            if let Some(datagram) = received.pop_front() {
+                self.tell(self.observers.time(), Direction::In, &datagram);
+                return Ok(datagram);
             }
-            waiting.next = 0;
-            self.socket.recv(&mut waiting.batch).await?;
+            let mut keep = |datagram: Received<'_>| {
+                received.push_back(Bytes::copy_from_slice(datagram.data));
+            };
+            self.socket.recv_each(&mut keep).await?;
         }
     }
 
