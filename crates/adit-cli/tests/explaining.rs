@@ -319,3 +319,12 @@ fn a_datagram_target_that_is_not_there_is_drawn_as_unreachable() {
     let drawn = interrupt(explaining).text();
     assert!(drawn.contains("refused"), "{drawn}");
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_known_before_the_conversation() {
+    let (scratch, (_held, nobody)) = (Scratch::new(), no_port());
+    let flag = format!("--out={}", scratch.join("missing/picture.svg"));
+    let ran = run(&mut adit(&["explain", &flag, "127.0.0.1:0", &nobody.to_string()]), b"");
+    ran.assert_failed(2, "usage");
+    assert!(!ran.err.contains("listening"), "{}", ran.err);
+}

@@ -121,9 +121,8 @@ where
 
 impl<K: Kind> Server<K> {
     fn of(kind: K) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let (listeners, observers) = (Vec::new(), Vec::new());
-        let limits = Limits::default();
+        let (threads, limits) = (threads(), Limits::default());
         Self { kind, listeners, threads, once: false, limits, observers, told: None }
     }
 
@@ -218,6 +217,11 @@ impl<K: Kind> Server<K> {
         bound.bind()?;
         Ok(bound)
     }
+}
+
+/// I/O threads if nothing else was said: one per core.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl<K: Kind> std::fmt::Debug for Server<K> {

@@ -15,6 +15,10 @@ pub fn now() -> Duration {
 
 /// Bytes of lines that may wait for the disk.
 const WAITING_MAX: usize = 8 << 20;
+/// Lines of a moment are written together, or so many bytes of them: to wake the writer for each would
+/// cost the conversations more than the lines do.
+const MOMENT: Duration = Duration::from_millis(5);
+const TOGETHER: usize = 64 << 10;
 
 /// Writes events as JSON Lines, for a picture of the conversation: `adit explain FILE`.
 ///
@@ -129,7 +133,12 @@ impl Trace {
 
     /// Writes what waits and ends the trace; later events are passed over.
     pub fn finish(&self) -> End {
-        lock(&self.0.state).is_over = true;
+        let mut state = lock(&self.0.state);
+        if !state.is_over {
+            state.tell_dropped(now().saturating_sub(self.0.start));
+            state.is_over = true;
+        }
+        drop(state);
         self.0.changed.notify_all();
         let writer = lock(&self.0.writer).take();
         if let Some(writer) = writer {
@@ -153,22 +162,29 @@ impl Observer for Trace {
             state.dropped += 1;
             return;
         }
-        if state.untold > 0 {
-            let line = dropped_line(state.next, at, state.untold);
-            state.lines += &line;
-            state.lines.push('\n');
-            state.next += 1;
-            state.untold = 0;
-        }
-        let was_empty = state.lines.is_empty();
+        let before = state.lines.len();
+        state.tell_dropped(at);
         let number = state.next;
         let event = Event { at, ..event.clone() };
         event.json(number, Detail::Trace, self.0.payload, &mut state.lines);
         state.lines.push('\n');
         state.next += 1;
+        let is_due = before == 0 || (before < TOGETHER && state.lines.len() >= TOGETHER);
         drop(state);
-        if was_empty {
+        if is_due {
             self.0.changed.notify_one();
+        }
+    }
+}
+
+impl State {
+    /// A line in the place of events that are missing, if there are any.
+    fn tell_dropped(&mut self, at: Duration) {
+        if self.untold > 0 {
+            self.lines += &dropped_line(self.next, at, self.untold);
+            self.lines.push('\n');
+            self.next += 1;
+            self.untold = 0;
         }
     }
 }
@@ -181,6 +197,9 @@ impl Shared {
             while state.lines.is_empty() && !state.is_over {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
+            let more_fits = |state: &mut State| state.lines.len() < TOGETHER && !state.is_over;
+            let waited = self.changed.wait_timeout_while(state, MOMENT, more_fits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
             let lines = std::mem::take(&mut state.lines);
             drop(state);
             if lines.is_empty() {
@@ -295,6 +314,23 @@ mod tests {
         let told = format!(r#""ev":"drop","where":"trace","count":{}"#, end.dropped);
         assert!(text.contains(&told));
         assert!(text.ends_with("\"text\":\"the last\"}\n"));
+    }
+
+    #[test]
+    fn events_that_are_missing_at_the_end_are_told_at_the_end() {
+        let (out, text, permission) = slow();
+        let trace = Trace::to(out, &About::default(), Payload::Whole);
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..2 * WAITING_MAX / piece.len() {
+            trace.event(&data(&piece));
+        }
+        drop(permission);
+        let end = trace.finish();
+        let text = text.lock().unwrap();
+        assert_eq!(text.lines().count() as u64, end.lines);
+        let last = text.lines().last().unwrap();
+        let told = format!(r#""ev":"drop","where":"trace","count":{}"#, end.dropped);
+        assert!(end.dropped > 0 && last.contains(&told), "{last}");
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Shared {
 }
 
 /// Connections that descriptors allow: a reserve is kept for everything else a program opens.
-fn descriptors_for_conversations() -> usize {
+pub(crate) fn descriptors_for_conversations() -> usize {
     match adit_net::descriptors::limit() {
         Ok(limit) => {
             let soft = usize::try_from(limit.soft).unwrap_or(usize::MAX);

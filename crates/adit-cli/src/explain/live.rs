@@ -1,6 +1,6 @@
 //! A relay in front of something that runs: the picture grows while the conversation goes on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adit::event::{Detail, Payload, dropped_line, trace_header_line};
@@ -18,10 +18,13 @@ use crate::house::{House, Ready, announce};
 use crate::say::{self, Voice};
 use crate::{resolve, runtime};
 
-/// Events that may wait to be drawn; beyond them the drawing falls behind, never the conversation.
+/// Events that may wait to be drawn, and bytes of their lines; beyond them events are missing in the
+/// drawing, which says so: the conversation never waits for it.
 const WAITING_MAX: usize = 1 << 16;
-/// Events that are kept for a picture at the end.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Events that are kept for a picture at the end, and bytes of their lines.
 const KEPT_MAX: u64 = 1_000_000;
+const KEPT_BYTES_MAX: usize = 512 << 20;
 /// How long nothing may be drawn of what is complete.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -41,9 +44,10 @@ pub(super) fn explain(
     runtime::block_on(async {
         let mut house = House::new(&args.house, forward::users_limits(&args.limits), voice);
         let (recorder, events) = Recorder::new(args.payload);
-        let mut picture = Picture::new(args, output, events);
+        let mut picture = Picture::new(args, output, events, Arc::clone(&recorder.count));
         let servers: Vec<Running> =
             vec![route.observe(house.quiet_observer()).observe(recorder.clone()).start()?];
+        picture.output.begin()?;
         announce(&servers, ready, voice, forward::next_step)?;
         let ended = tokio::select! {
             ended = house.until_told(&servers) => ended,
@@ -69,9 +73,19 @@ struct Recorder {
     count: Arc<Mutex<Count>>,
 }
 
+/// What waits to be drawn.
 struct Count {
+    /// Number of the next line.
     next: u64,
     dropped: u64,
+    /// Bytes of the lines that wait.
+    waiting: usize,
+}
+
+impl Count {
+    fn of(shared: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Recorder {
@@ -80,10 +94,19 @@ impl Recorder {
         let (version, start) = (env!("CARGO_PKG_VERSION"), say::wall_clock());
         let program = say::command_line();
         let header = trace_header_line(version, &start, "relay", &program, std::process::id());
+        let count = Arc::new(Mutex::new(Count { next: 1, dropped: 0, waiting: header.len() }));
         // There is room for the first one.
         drop(lines.try_send(header));
-        let count = Arc::new(Mutex::new(Count { next: 1, dropped: 0 }));
         (Self { lines, payload, start: trace::now(), count }, events)
+    }
+}
+
+impl Recorder {
+    fn hand_over(&self, count: &mut Count, line: String) {
+        count.waiting += line.len();
+        count.next += 1;
+        // Closed: nobody draws any more.
+        drop(self.lines.try_send(line));
     }
 }
 
@@ -93,40 +116,52 @@ impl Observer for Recorder {
             return;
         }
         let at = event.at.saturating_sub(self.start);
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        if count.dropped > 0
-            && self.lines.try_send(dropped_line(count.next, at, count.dropped)).is_ok()
-        {
-            count.next += 1;
-            count.dropped = 0;
+        let mut count = Count::of(&self.count);
+        // Both lines below find room: nobody else fills it meanwhile.
+        if self.lines.capacity() < 2 || count.waiting >= WAITING_BYTES_MAX {
+            count.dropped += 1;
+            return;
+        }
+        if count.dropped > 0 {
+            let dropped = std::mem::take(&mut count.dropped);
+            let line = dropped_line(count.next, at, dropped);
+            self.hand_over(&mut count, line);
         }
         let mut line = String::new();
         Event { at, ..event.clone() }.json(count.next, Detail::Trace, self.payload, &mut line);
-        match self.lines.try_send(line) {
-            Ok(()) => count.next += 1,
-            Err(_) => count.dropped += 1,
-        }
+        self.hand_over(&mut count, line);
     }
 }
 
 /// What is shown while it happens, and what is kept for the end.
 struct Picture {
     events: mpsc::Receiver<String>,
+    waiting: Arc<Mutex<Count>>,
     live: Option<Live>,
     is_json: bool,
     kept: Option<Teller>,
+    /// Events that came; those that are kept, and the bytes of their lines.
     count: u64,
+    kept_count: u64,
+    kept_bytes: usize,
     output: Output,
     start: Duration,
 }
 
 impl Picture {
-    fn new(args: &Explain, output: Output, events: mpsc::Receiver<String>) -> Self {
+    fn new(
+        args: &Explain,
+        output: Output,
+        events: mpsc::Receiver<String>,
+        waiting: Arc<Mutex<Count>>,
+    ) -> Self {
         let is_json = args.say.json.is_some();
         let grows = output.view() == View::Sequence && !is_json;
         let live = grows.then(|| Live::new(output.options().clone()));
         let kept = (output.is_file() || (!grows && !is_json)).then(Teller::default);
-        Self { events, live, is_json, kept, count: 0, output, start: trace::now() }
+        let (count, kept_count, kept_bytes) = (0, 0, 0);
+        let start = trace::now();
+        Self { events, waiting, live, is_json, kept, count, kept_count, kept_bytes, output, start }
     }
 
     /// Draws what comes, until nobody looks any more.
@@ -134,7 +169,10 @@ impl Picture {
         let mut clock = interval(PATIENCE);
         loop {
             let shown = tokio::select! {
-                Some(line) = self.events.recv() => self.take(&line),
+                Some(line) = self.events.recv() => {
+                    Count::of(&self.waiting).waiting -= line.len();
+                    self.take(&line)
+                }
                 _ = clock.tick() => self.tick(),
             };
             if let Err(error) = shown {
@@ -146,8 +184,11 @@ impl Picture {
     fn take(&mut self, line: &str) -> std::io::Result<()> {
         self.count += 1;
         if let Some(teller) = &mut self.kept
-            && self.count <= KEPT_MAX
+            && self.kept_count < KEPT_MAX
+            && self.kept_bytes < KEPT_BYTES_MAX
         {
+            self.kept_count += 1;
+            self.kept_bytes += line.len();
             // The line was made by the library itself.
             drop(teller.line(line));
         }
@@ -174,11 +215,21 @@ impl Picture {
         while let Ok(line) = self.events.try_recv() {
             self.take(&line).map_err(|error| stdout_gone(&error))?;
         }
+        let (next, dropped) = {
+            let count = Count::of(&self.waiting);
+            (count.next, count.dropped)
+        };
+        if dropped > 0 {
+            let at = trace::now().saturating_sub(self.start);
+            let last = dropped_line(next, at, dropped);
+            self.take(&last).map_err(|error| stdout_gone(&error))?;
+        }
         if let Some(live) = self.live.take() {
             show_lines(&live.finish()).map_err(|error| stdout_gone(&error))?;
         }
-        if self.count > KEPT_MAX && self.kept.is_some() {
-            voice.warn(&format!("only the first {KEPT_MAX} of {} events are drawn", self.count));
+        if self.count > self.kept_count && self.kept.is_some() {
+            let (kept, count) = (self.kept_count, self.count);
+            voice.warn(&format!("only the first {kept} of {count} events are drawn"));
         }
         match self.kept.take() {
             Some(teller) => self.output.write(&teller.finish(), voice),

@@ -1,7 +1,8 @@
 //! Where the picture goes: to standard output, or to a file whose name says what it is.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 
 use adit::escape::escape_line;
 use adit::{Blame, Code, Error};
@@ -60,6 +61,16 @@ impl Output {
         &self.options
     }
 
+    /// Makes the file, so that one that cannot be written is known before the conversation and not after.
+    pub(super) fn begin(&self) -> adit::Result<()> {
+        let Some((path, _)) = &self.file else { return Ok(()) };
+        // The reader of a pipe would take this for its end.
+        if path.metadata().is_ok_and(|there| there.file_type().is_fifo()) {
+            return Ok(());
+        }
+        adit::system::files::create_private(path).map(drop).map_err(|error| failed(path, error))
+    }
+
     /// Writes the picture into its file, or shows it.
     pub(crate) fn write(&self, story: &Story, voice: &Voice) -> adit::Result<()> {
         let Some((path, format)) = &self.file else {
@@ -67,15 +78,7 @@ impl Output {
             return say::show(&picture).map_err(|error| stdout_gone(&error));
         };
         let shown = escape_line(path.as_os_str().as_encoded_bytes(), 200);
-        let failed = |error: io::Error| {
-            let what = format!("cannot write {shown}");
-            let code = if error.kind() == io::ErrorKind::StorageFull {
-                Code::Internal
-            } else {
-                Code::Usage
-            };
-            Error::new(code, Blame::Caller, what).with_source(error)
-        };
+        let failed = |error| failed(path, error);
         let bytes = self.bytes(story, *format).map_err(failed)?;
         let mut file = adit::system::files::create_private(path).map_err(failed)?;
         file.write_all(&bytes).map_err(failed)?;
@@ -112,6 +115,15 @@ impl Output {
     }
 }
 
+fn failed(path: &Path, error: io::Error) -> Error {
+    let what = format!("cannot write {}", escape_line(path.as_os_str().as_encoded_bytes(), 200));
+    let code = match error.kind() {
+        io::ErrorKind::StorageFull => Code::Internal,
+        _ => Code::Usage,
+    };
+    Error::new(code, Blame::Caller, what).with_source(error)
+}
+
 /// Nobody reads the picture any more: no more is drawn, and nothing is said.
 pub(super) fn stdout_gone(error: &io::Error) -> Error {
     let code = match error.kind() {
@@ -122,7 +134,7 @@ pub(super) fn stdout_gone(error: &io::Error) -> Error {
 }
 
 impl Format {
-    fn of(path: &std::path::Path) -> adit::Result<Self> {
+    fn of(path: &Path) -> adit::Result<Self> {
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         Ok(match ending {
             "txt" => Self::Text,

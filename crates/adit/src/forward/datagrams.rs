@@ -96,6 +96,8 @@ impl Client {
     }
 
     fn tell_of_error(&self, code: Code, why: &str) {
+        // An error of adit's own says its code; the event has it.
+        let why = why.strip_suffix(&format!(" (code={code})")).unwrap_or(why);
         let text = format!("{}: {why}", self.route.target.spoken());
         let what = What::Error { code, text: &text, place: "target", fatal: false };
         self.route.observers.emit_of(self.number, &self.remote, || what);

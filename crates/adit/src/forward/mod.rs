@@ -13,7 +13,12 @@ use crate::observe::{Observer, Observers, Told};
 use crate::running::Signals;
 use crate::service::each;
 use crate::stream::stream;
+use crate::worker::descriptors_for_conversations;
 use crate::{Address, Conn, Dial, Endpoint, Event, Limit, Limits, Peer, Result, Running, Server};
+
+/// Descriptors for what is neither a connection nor an I/O thread: standard streams, the runtime of the
+/// program, a trace, a name that is looked up.
+const DESCRIPTORS_KEPT: usize = 24;
 
 /// Forwards connections, or datagrams, from where it listens to a target.
 ///
@@ -162,7 +167,10 @@ impl Forward {
             }
             return server.start();
         }
-        limits.conversations = with_two_descriptors(limits.conversations);
+        let threads_used = threads.unwrap_or_else(crate::server::threads);
+        let most = pairs_of_descriptors(threads_used, addresses.len());
+        let asked = limits.conversations.at();
+        limits.conversations = Limit::At(asked.map_or(most, |asked| asked.min(most)));
         let route = Arc::new(Route { target, dial, observers: observers.clone() });
         let service = stream(async move |client: Conn| streams::carry(client, &route).await);
         let mut server = settings(Server::streams(service), limits, threads, once, observers);
@@ -184,15 +192,15 @@ impl Forward {
     }
 }
 
-/// As many as descriptors allow: a conversation has one socket to the client and one to the target. One
-/// that is let in without a descriptor left for the second would be reset for no fault of its own.
-fn with_two_descriptors(conversations: Limit<usize>) -> Limit<usize> {
-    let Ok(limit) = adit_net::descriptors::limit() else { return conversations };
-    let soft = usize::try_from(limit.soft).unwrap_or(usize::MAX);
-    // What the threads and the program itself have open.
-    let reserve = (soft / 4).min(64) + 8;
-    let most = (soft.saturating_sub(reserve) / 2).max(1);
-    Limit::At(conversations.at().map_or(most, |conversations| conversations.min(most)))
+/// Connections that descriptors allow if each takes two. A client that cannot be carried on is reset, so
+/// what the threads and the listening sockets take is left out: newcomers wait in the kernel's queue.
+fn pairs_of_descriptors(threads: usize, addresses: usize) -> usize {
+    // A thread has its poll instances, its waker and its signals; it shares every listening socket, of
+    // which an address may have one for each family.
+    let own = DESCRIPTORS_KEPT + threads * (4 + 2 * addresses);
+    let limit = adit_net::descriptors::limit().map_or(u64::MAX, |limit| limit.soft);
+    let left = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(own);
+    (left.min(descriptors_for_conversations()) / 2).max(1)
 }
 
 fn settings<K: Kind>(

@@ -41,8 +41,9 @@ pub(super) async fn carry(client: Conn, route: &Route) -> Result<(), BoxError> {
     };
     let failure = describe(route, &client, &wire, &error);
     drop((up, down));
-    // A reset overtakes what is still on its way: what was said before the bad end goes first.
-    settle(&guard.0).await;
+    // A reset overtakes what is still on its way: what was said before the bad end goes first. Only to
+    // the other side: who broke acknowledges nothing any more.
+    settle(if Arc::ptr_eq(&wire, &client) { &target } else { &client }).await;
     Err(failure.into())
 }
 
@@ -82,11 +83,10 @@ fn describe(route: &Route, client: &Arc<Wire>, wire: &Arc<Wire>, error: &io::Err
 }
 
 /// Waits until everything written is acknowledged, but not for long.
-async fn settle(wires: &[Arc<Wire>]) {
+async fn settle(wire: &Wire) {
     let until = Instant::now() + SETTLE;
     let mut pause = Duration::from_micros(100);
-    let is_owed = |wire: &Arc<Wire>| wire.unacknowledged().is_ok_and(|bytes| bytes > 0);
-    while wires.iter().any(is_owed) && Instant::now() < until {
+    while wire.unacknowledged().is_ok_and(|bytes| bytes > 0) && Instant::now() < until {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(20));
     }
