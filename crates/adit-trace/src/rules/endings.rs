@@ -59,6 +59,14 @@ pub(super) fn check(story: &Story, talk: &Talk, report: &mut Report) {
             Did::Write { way, .. } | Did::Read { way, .. } => {
                 half_closed(&mut ends, act, *way, report);
             }
+            Did::Segment { way, flags, off, .. } => {
+                if !off.is_empty() {
+                    half_closed(&mut ends, act, *way, report);
+                }
+                if flags.contains('F') {
+                    ended(&mut ends, act, *way, report);
+                }
+            }
             Did::Truncated { len } => report.fire(("R21", Level::Fault), &[act], || {
                 format!("Your buffer held {len} bytes; the rest of the datagram is gone for good")
             }),

@@ -181,6 +181,28 @@ fn r09_bytes_after_the_end_of_the_other_way() {
 }
 
 #[test]
+fn r09_as_the_wire_sees_it() {
+    let fin = || Did::Segment {
+        way: Up,
+        flags: "FA".into(),
+        off: 0..0,
+        bytes: Box::default(),
+        window: 1000,
+        again: false,
+    };
+    let data = || Did::Segment {
+        way: Down,
+        flags: "PA".into(),
+        off: 0..5,
+        bytes: Box::default(),
+        window: 1000,
+        again: false,
+    };
+    assert!(!fires(&tcp(vec![(1, Wire, data()), (2, Wire, fin())]), "R09"));
+    assert!(fires(&tcp(vec![(1, Wire, fin()), (2, Wire, data())]), "R09"));
+}
+
+#[test]
 fn r10_a_window_that_stays_closed() {
     let closed = |nanos: u64| {
         tcp(vec![
