@@ -394,9 +394,9 @@ pub(crate) struct Watch {
     /// Write every event to FILE, to be drawn by `adit explain FILE`
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<std::path::PathBuf>,
-    /// First bytes of payload in events and steps: a number, or none
-    #[arg(long, value_name = "N|none", value_parser = parse_payload, allow_negative_numbers = true, default_value = "none")]
-    pub(crate) payload: adit::event::Payload,
+    /// First bytes of payload in events and steps: a number, or none [default: none; steps: 32]
+    #[arg(long, value_name = "N|none", value_parser = parse_payload, allow_negative_numbers = true)]
+    pub(crate) payload: Option<adit::event::Payload>,
 }
 
 /// How much the command says.

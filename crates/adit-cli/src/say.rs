@@ -120,7 +120,8 @@ impl Voice {
         let steps = watch.steps.then(|| Steps::new(watch.payload, part));
         // What comes instead of the payload has to be all of it.
         let is_whole = say.json == Some(Json::Stdout) && !part.leaves_stdout_free();
-        let payload = if is_whole { Payload::Whole } else { watch.payload };
+        let asked = watch.payload.unwrap_or(Payload::None);
+        let payload = if is_whole { Payload::Whole } else { asked };
         Self::with(say, part, payload, (steps, watch.hex))
     }
 
@@ -139,7 +140,7 @@ impl Voice {
             Part::Relay => "relay",
         };
         let about = About { program: command_line(), part, start: wall_clock() };
-        let trace = Trace::to(file, &about, watch.payload);
+        let trace = Trace::to(file, &about, watch.payload.unwrap_or(Payload::None));
         // It is begun once.
         drop(self.0.trace.set(trace));
         Ok(())

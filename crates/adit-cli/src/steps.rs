@@ -26,11 +26,13 @@ pub(crate) struct Steps {
 type Side = (Option<u64>, Role);
 
 impl Steps {
-    pub(crate) fn new(payload: Payload, part: Part) -> Self {
+    /// `payload` is what was asked for, if anything.
+    pub(crate) fn new(payload: Option<Payload>, part: Part) -> Self {
         let shown_bytes = match payload {
-            Payload::First(bytes) => bytes,
-            Payload::None => SHOWN_BYTES,
-            Payload::Whole => usize::MAX,
+            None => SHOWN_BYTES,
+            Some(Payload::None) => 0,
+            Some(Payload::First(bytes)) => bytes,
+            Some(Payload::Whole) => usize::MAX,
         };
         Self { shown_bytes, is_relay: part == Part::Relay, descriptors: Mutex::default() }
     }
@@ -40,7 +42,7 @@ impl Steps {
         let side = (event.conversation, event.role);
         let step = match &event.what {
             What::Call { call, fd, local, took, code } => {
-                self.remember(side, *call, *fd);
+                self.remember(side, (*call, *fd), code.is_some());
                 called(event, (*call, *fd), *local, result(*code, *local, *took))?
             }
             What::Data { dir, bytes, .. } => self.data(event, side, *dir, bytes),
@@ -67,22 +69,27 @@ impl Steps {
         let count = bytes.len();
         let shown = bytes.get(..self.shown_bytes).unwrap_or(bytes);
         let cut = if shown.len() < count { ".." } else { "" };
-        let text = format!("\"{}\"{cut}", escape_line(shown, usize::MAX));
+        let text = match self.shown_bytes {
+            0 => String::new(),
+            _ => format!("  \"{}\"{cut}", escape_line(shown, usize::MAX)),
+        };
         match (is_datagram, dir) {
-            (false, Direction::In) => format!("read({socket}) = {count} B  {text}"),
-            (false, Direction::Out) => format!("write({socket}) = {count} B  {text}"),
+            (false, Direction::In) => format!("read({socket}) = {count} B{text}"),
+            (false, Direction::Out) => format!("write({socket}) = {count} B{text}"),
             (true, Direction::In) => {
-                format!("recvfrom({socket}) = {count} B{}  {text}", place(event.peer))
+                format!("recvfrom({socket}) = {count} B{}{text}", place(event.peer))
             }
             (true, Direction::Out) => {
-                format!("sendto({socket}{}) = {count} B  {text}", place(event.peer))
+                format!("sendto({socket}{}) = {count} B{text}", place(event.peer))
             }
         }
     }
 
-    fn remember(&self, side: Side, call: Call, fd: Option<i32>) {
+    fn remember(&self, side: Side, (call, fd): (Call, Option<i32>), has_failed: bool) {
         let mut descriptors = self.descriptors.lock().unwrap_or_else(PoisonError::into_inner);
         match (call, fd) {
+            // A socket that could not connect is closed without a word.
+            (Call::Connect, _) if has_failed => drop(descriptors.remove(&side)),
             (Call::Close, _) => drop(descriptors.remove(&side)),
             (Call::Socket | Call::Accept | Call::Connect, Some(fd)) => {
                 descriptors.insert(side, fd);

@@ -222,6 +222,27 @@ fn every_view_and_every_format_is_made_of_a_saved_trace() {
 }
 
 #[test]
+fn one_conversation_of_many_is_drawn_in_every_format() {
+    let scratch = Scratch::new();
+    let trace = scratch.join("server.jsonl");
+    let server = serve(&["upper", "127.0.0.1:0", &format!("--trace={trace}"), "--payload=64"]);
+    for text in ["first\n", "second\n"] {
+        run(&mut adit(&[server.place("tcp")]), text.as_bytes());
+    }
+    assert_eq!(server.stop().status, 0);
+    for ending in ["txt", "svg", "html", "jsonl", "mmd", "pcapng"] {
+        let path = scratch.join(&format!("one.{ending}"));
+        let ran = run(&mut adit(&["explain", &trace, "--conn=2", "--out", &path]), b"");
+        assert_eq!(ran.status, 0, "{ending}: {}", ran.err);
+        let picture = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
+        assert!(picture.contains("second") && !picture.contains("first\\n"), "{ending}");
+        assert!(!picture.contains("FIRST"), "{ending}");
+    }
+    let ran = run(&mut adit(&["explain", &trace, "--conn=3"]), b"");
+    ran.assert_failed(2, "usage");
+}
+
+#[test]
 fn a_trace_that_is_cut_anywhere_is_drawn_as_far_as_it_goes() {
     let scratch = Scratch::new();
     let [at_server, _] = traces(&scratch);

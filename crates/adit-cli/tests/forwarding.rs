@@ -295,6 +295,20 @@ fn the_steps_of_datagrams_name_the_address_of_every_one() {
 }
 
 #[test]
+fn steps_show_as_much_payload_as_is_asked_for() {
+    let server = serve(&["echo", "127.0.0.1:0"]);
+    for (flags, shown) in [
+        (&[][..], "write(fd N) = 6 B  \"hello\\n\""),
+        (&["--payload=2"], "write(fd N) = 6 B  \"he\".."),
+        (&["--payload=none"], "write(fd N) = 6 B\n"),
+    ] {
+        let ran = run(adit(&[server.place("tcp"), "--steps"]).args(flags), b"hello\n");
+        let said = without_numbers(&ran.err, server.tcp().port());
+        assert!(ran.status == 0 && said.contains(shown), "{flags:?}: {said}");
+    }
+}
+
+#[test]
 fn a_welcome_socket_keeps_its_descriptor_while_clients_come_and_go() {
     let server = serve(&["daytime", "127.0.0.1:0", "--steps"]);
     let descriptor = |text: &str, step: &str| {

@@ -54,13 +54,18 @@ pub(super) fn explain(
 ) -> adit::Result<Exit> {
     let mut stories = paths.iter().map(|path| story(path)).collect::<adit::Result<Vec<_>>>()?;
     let first = stories.remove(0);
-    let story = match stories.pop() {
+    let mut story = match stories.pop() {
         Some(second) => merge::merge(first, second).map_err(|error| {
             let what = format!("the two traces have no conversation in common: {error}");
             usage(what, "draw each on its own: adit explain FILE")
         })?,
         None => first,
     };
+    let count = story.talks.len();
+    if !output.choose(&mut story) {
+        let what = format!("there is no such conversation among the {count} of this trace");
+        return Err(usage(what, "--view hosts names them all"));
+    }
     if args.say.json.is_some() {
         let mut lines = Vec::new();
         // Writing into memory does not fail.

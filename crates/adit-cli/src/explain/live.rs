@@ -232,7 +232,11 @@ impl Picture {
             voice.warn(&format!("only the first {kept} of {count} events are drawn"));
         }
         match self.kept.take() {
-            Some(teller) => self.output.write(&teller.finish(), voice),
+            Some(teller) => {
+                let mut story = teller.finish();
+                self.output.choose(&mut story);
+                self.output.write(&story, voice)
+            }
             None => Ok(()),
         }
     }

@@ -71,6 +71,13 @@ impl Output {
         adit::system::files::create_private(path).map(drop).map_err(|error| failed(path, error))
     }
 
+    /// Leaves of a story the conversation that is asked for; says whether there is one to draw.
+    pub(super) fn choose(&self, story: &mut Story) -> bool {
+        let Some(number) = self.options.talk else { return true };
+        story.talks.retain(|talk| talk.number == number);
+        !story.talks.is_empty()
+    }
+
     /// Writes the picture into its file, or shows it.
     pub(crate) fn write(&self, story: &Story, voice: &Voice) -> adit::Result<()> {
         let Some((path, format)) = &self.file else {
