@@ -86,6 +86,7 @@ mod listen;
 mod listening;
 mod observe;
 mod peer;
+mod pump;
 mod room;
 mod running;
 mod server;

@@ -3,17 +3,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
-use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
 use super::Route;
-use crate::buffers::{CHUNK, Scratch};
 use crate::conn::{Share, Wire};
 use crate::event::What;
+use crate::pump::{End, Pump};
 use crate::transport;
 use crate::{Blame, BoxError, Conn, Error};
 
@@ -100,81 +98,6 @@ impl Drop for BadEnd {
     fn drop(&mut self) {
         for wire in &self.0 {
             wire.abort();
-        }
-    }
-}
-
-/// How a direction ended.
-enum End {
-    /// The end was read and passed on.
-    Clean,
-    Unreadable(io::Error),
-    Unwritable(io::Error),
-}
-
-/// One direction. It owns memory only while the writing side takes less than came.
-struct Pump {
-    from: Arc<Wire>,
-    to: Arc<Wire>,
-    rest: BytesMut,
-    end: Option<End>,
-}
-
-impl Pump {
-    fn new(from: &Arc<Wire>, to: &Arc<Wire>) -> Self {
-        Self { from: Arc::clone(from), to: Arc::clone(to), rest: BytesMut::new(), end: None }
-    }
-
-    /// Carries what there is.
-    fn poll(&mut self, cx: &mut Context<'_>) {
-        while self.end.is_none() {
-            match self.step(cx) {
-                Poll::Ready(end) => self.end = end,
-                Poll::Pending => return,
-            }
-        }
-    }
-
-    /// One read and one write, or the end.
-    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        while !self.rest.is_empty() {
-            match ready!(self.to.poll_write(cx, &self.rest)) {
-                Ok(bytes) => self.rest.advance(bytes),
-                Err(error) => return Poll::Ready(Some(End::Unwritable(error))),
-            }
-        }
-        self.rest = BytesMut::new();
-        let mut scratch = Scratch::take();
-        let mut piece = ReadBuf::new(&mut scratch.input[..CHUNK]);
-        let end = match self.from.poll_read(cx, &mut piece) {
-            Poll::Pending => {
-                scratch.give_back();
-                return Poll::Pending;
-            }
-            Poll::Ready(Err(error)) => Some(End::Unreadable(error)),
-            Poll::Ready(Ok(())) if piece.filled().is_empty() => Some(self.pass_end()),
-            Poll::Ready(Ok(())) => self.pass(cx, piece.filled()),
-        };
-        scratch.give_back();
-        Poll::Ready(end)
-    }
-
-    fn pass(&mut self, cx: &mut Context<'_>, piece: &[u8]) -> Option<End> {
-        let taken = match self.to.poll_write(cx, piece) {
-            Poll::Ready(Ok(bytes)) => bytes,
-            Poll::Ready(Err(error)) => return Some(End::Unwritable(error)),
-            Poll::Pending => 0,
-        };
-        self.rest.extend_from_slice(&piece[taken..]);
-        None
-    }
-
-    fn pass_end(&self) -> End {
-        match self.to.finish() {
-            Ok(()) => End::Clean,
-            // It has ended or broken already; reading from there tells which.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => End::Clean,
-            Err(error) => End::Unwritable(error),
         }
     }
 }

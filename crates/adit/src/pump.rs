@@ -1,0 +1,86 @@
+//! One direction of a relay: from one wire to another, with the end passed on.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::ReadBuf;
+
+use crate::buffers::{CHUNK, Scratch};
+use crate::conn::Wire;
+
+/// How a direction ended.
+pub(crate) enum End {
+    /// The end was read and passed on.
+    Clean,
+    Unreadable(io::Error),
+    Unwritable(io::Error),
+}
+
+/// One direction. It owns memory only while the writing side takes less than came.
+pub(crate) struct Pump {
+    pub(crate) from: Arc<Wire>,
+    pub(crate) to: Arc<Wire>,
+    rest: BytesMut,
+    pub(crate) end: Option<End>,
+}
+
+impl Pump {
+    pub(crate) fn new(from: &Arc<Wire>, to: &Arc<Wire>) -> Self {
+        Self { from: Arc::clone(from), to: Arc::clone(to), rest: BytesMut::new(), end: None }
+    }
+
+    /// Carries what there is.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        while self.end.is_none() {
+            match self.step(cx) {
+                Poll::Ready(end) => self.end = end,
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// One read and one write, or the end.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        while !self.rest.is_empty() {
+            match ready!(self.to.poll_write(cx, &self.rest)) {
+                Ok(bytes) => self.rest.advance(bytes),
+                Err(error) => return Poll::Ready(Some(End::Unwritable(error))),
+            }
+        }
+        self.rest = BytesMut::new();
+        let mut scratch = Scratch::take();
+        let mut piece = ReadBuf::new(&mut scratch.input[..CHUNK]);
+        let end = match self.from.poll_read(cx, &mut piece) {
+            Poll::Pending => {
+                scratch.give_back();
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(error)) => Some(End::Unreadable(error)),
+            Poll::Ready(Ok(())) if piece.filled().is_empty() => Some(self.pass_end()),
+            Poll::Ready(Ok(())) => self.pass(cx, piece.filled()),
+        };
+        scratch.give_back();
+        Poll::Ready(end)
+    }
+
+    fn pass(&mut self, cx: &mut Context<'_>, piece: &[u8]) -> Option<End> {
+        let taken = match self.to.poll_write(cx, piece) {
+            Poll::Ready(Ok(bytes)) => bytes,
+            Poll::Ready(Err(error)) => return Some(End::Unwritable(error)),
+            Poll::Pending => 0,
+        };
+        self.rest.extend_from_slice(&piece[taken..]);
+        None
+    }
+
+    fn pass_end(&self) -> End {
+        match self.to.finish() {
+            Ok(()) => End::Clean,
+            // It has ended or broken already; reading from there tells which.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => End::Clean,
+            Err(error) => End::Unwritable(error),
+        }
+    }
+}
