@@ -37,13 +37,17 @@ impl Exit {
         Self { code: Code::Signal, by_users_limit: false, signal: Some(number) }
     }
 
-    /// The exit status: 0 clean, 1 network, 2 usage, 124 a limit of the user's, 128 + n a signal.
+    /// The exit status: 0 clean, 1 network, 2 usage, 124 a limit of the user's, 126 and 127 a
+    /// program that does not run, 128 + n a signal.
     pub(crate) fn status(self) -> u8 {
         match (self.code, self.signal) {
             (_, Some(signal)) => 128 + u8::try_from(signal).unwrap_or(0),
             (Code::Ok | Code::Drained, _) => 0,
             (Code::Usage | Code::Unsafe, _) => 2,
             (Code::StdoutClosed, _) => 141,
+            // As a shell has it.
+            (Code::CannotRun, _) => 126,
+            (Code::NotFound, _) => 127,
             (Code::WaitTimeout, _) => 124,
             _ if self.by_users_limit => 124,
             _ => 1,
@@ -71,6 +75,8 @@ mod tests {
         assert_eq!(Exit::of(Code::Drained).status(), 0);
         assert_eq!(Exit::of(Code::Usage).status(), 2);
         assert_eq!(Exit::of(Code::StdoutClosed).status(), 141);
+        assert_eq!(Exit::of(Code::CannotRun).status(), 126);
+        assert_eq!(Exit::of(Code::NotFound).status(), 127);
         assert_eq!(Exit::limit(Code::IdleTimeout, true).status(), 124);
         assert_eq!(Exit::limit(Code::IdleTimeout, false).status(), 1);
         assert_eq!(Exit::limit(Code::WaitTimeout, false).status(), 124);

@@ -71,6 +71,10 @@ codes! {
     NoMemory = "no-memory",
     /// The handler failed.
     Handler = "handler",
+    /// A program is there and cannot be run.
+    CannotRun = "cannot-run",
+    /// A program is not there.
+    NotFound = "not-found",
     /// The handler panicked.
     Panic = "panic",
     /// A bug in adit.
