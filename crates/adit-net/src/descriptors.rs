@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -41,11 +42,21 @@ pub fn in_use() -> io::Result<usize> {
 /// The system refuses, as a sandbox may.
 pub fn raise_limit() -> io::Result<DescriptorLimit> {
     let before = limit()?;
+    let _the_first_counts = AT_START.set(before);
     if before.soft < before.hard {
         let hard = Some(before.hard);
         setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })?;
     }
     Ok(before)
+}
+
+/// The limit as it was before it was raised, which children are given back: whoever still uses
+/// select(2) would write beyond its tables with a descriptor above 1,023.
+static AT_START: OnceLock<DescriptorLimit> = OnceLock::new();
+
+/// The limit this process was started with; none as long as it was not raised.
+pub(crate) fn at_start() -> Option<DescriptorLimit> {
+    AT_START.get().copied()
 }
 
 /// A descriptor that this process inherited, and where it says that it is ready.

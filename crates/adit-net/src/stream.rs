@@ -82,6 +82,15 @@ pub fn finish(socket: &impl AsFd) -> io::Result<()> {
     Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Write)?)
 }
 
+/// Lets nothing more in (shutdown(2), `SHUT_RD`). What has come can be read, then the end; on a Unix
+/// socket the peer's writes fail from now on.
+///
+/// # Errors
+/// The connection is already broken.
+pub fn shut_in(socket: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::shutdown(socket, rustix::net::Shutdown::Read)?)
+}
+
 /// Makes the coming close a reset (socket(7), `SO_LINGER` with 0): the peer learns that this was no
 /// clean end, and what it has not read yet is gone.
 ///
