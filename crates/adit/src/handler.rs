@@ -214,4 +214,11 @@ pub trait Service: Clone + Send + 'static {
     type Open: Open;
     /// Called once on each I/O thread.
     fn thread(&self) -> Self::Open;
+    /// Called once, before anything is bound.
+    ///
+    /// # Errors
+    /// It cannot serve anybody.
+    fn ready(&self) -> crate::Result<()> {
+        Ok(())
+    }
 }

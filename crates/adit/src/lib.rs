@@ -86,6 +86,7 @@ mod listen;
 mod listening;
 mod observe;
 mod peer;
+mod program;
 mod pump;
 mod room;
 mod running;
@@ -116,14 +117,15 @@ pub use drain::Report;
 pub use forward::Forward;
 pub use handler::{Answer, Handler, Open, Opened, Out, Refuse, Service};
 pub use listen::{ReadyListener, ToAddress};
-pub use listening::{Kind, Messages};
+pub use listening::{Bytestreams, Kind, Messages};
 pub use observe::Observer;
 pub use peer::{Closed, Peer, Sender, TrySendError};
+pub use program::{Ended, Process, Program};
 pub use room::{Room, Seat};
 pub use running::{Running, Stats};
 pub use server::Server;
 pub use service::{Each, OnThread, PerThread, blocking, each, fast, per_thread, task};
-pub use stream::{Stream, stream};
+pub use stream::{Stream, StreamService, stream};
 
 /// What fallible functions of this crate return; `main` can return it too.
 pub type Result<T = (), E = Error> = std::result::Result<T, E>;
@@ -150,8 +152,8 @@ pub mod prelude {
     pub use crate::codec::{Delimited, Fixed, Frame, Length32, Lines, Raw, Whole};
     pub use crate::{
         Answer, BlockingClient, BoxError, Bytes, Client, ClientOptions, Closed, Code, Codec, Conn,
-        Dial, Event, Forward, Handler, Limit, Limits, Observer, Out, Peer, Refuse, Room, Seat,
-        Server, Service, What, blocking, each, fast, per_thread, stream, task,
+        Dial, Event, Forward, Handler, Limit, Limits, Observer, Out, Peer, Program, Refuse, Room,
+        Seat, Server, Service, What, blocking, each, fast, per_thread, stream, task,
     };
 }
 

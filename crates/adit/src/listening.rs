@@ -15,9 +15,9 @@ use crate::event::{Call, What};
 use crate::handler::{Open, Service};
 use crate::linger::{self, LingerLimits};
 use crate::listen::{Doors, unix_place};
-use crate::stream::{self, ServeStream, Stream};
+use crate::stream::{self, StreamService};
 use crate::worker::{Alive, Arrival, Welcome, Worker};
-use crate::{BoxError, Code, Codec, Conn, Endpoint, Result, conversation, transport};
+use crate::{Code, Codec, Endpoint, Result, conversation, transport};
 
 /// What a server can be made of: messages or raw streams. Sealed.
 pub trait Kind: Clone + Send + 'static + sealed::Sealed {
@@ -25,6 +25,13 @@ pub trait Kind: Clone + Send + 'static + sealed::Sealed {
     type Thread: 'static;
     /// Called once on each I/O thread.
     fn thread(&self) -> Self::Thread;
+    /// Called once, before anything is bound.
+    ///
+    /// # Errors
+    /// It cannot serve anybody.
+    fn ready(&self) -> Result<()>;
+    /// Most connections it serves at once, if it has a bound of its own.
+    fn conversations_max(&self) -> Option<usize>;
 }
 
 mod sealed {
@@ -43,16 +50,29 @@ impl<V: Service> Kind for Messages<V> {
     fn thread(&self) -> V::Open {
         self.0.thread()
     }
+    fn ready(&self) -> Result<()> {
+        self.0.ready()
+    }
+    fn conversations_max(&self) -> Option<usize> {
+        None
+    }
 }
 
-impl<F> sealed::Sealed for Stream<F> where Self: ServeStream {}
-impl<F> Kind for Stream<F>
-where
-    F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
-{
-    type Thread = Self;
-    fn thread(&self) -> Self {
-        self.clone()
+/// A service of raw streams as a [`Kind`].
+#[derive(Clone, Debug)]
+pub struct Bytestreams<S>(pub(crate) S);
+
+impl<S: StreamService> sealed::Sealed for Bytestreams<S> {}
+impl<S: StreamService> Kind for Bytestreams<S> {
+    type Thread = S;
+    fn thread(&self) -> S {
+        self.0.clone()
+    }
+    fn ready(&self) -> Result<()> {
+        self.0.ready()
+    }
+    fn conversations_max(&self) -> Option<usize> {
+        self.0.conversations_max()
     }
 }
 
@@ -108,7 +128,7 @@ pub(crate) struct Streams {
     pub(crate) doors: Doors,
 }
 
-impl<S: ServeStream> Listening<S> for Streams {
+impl<S: StreamService> Listening<S> for Streams {
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         self.doors.open(threads)
     }
@@ -207,7 +227,7 @@ struct Usher<S> {
     service: Rc<S>,
 }
 
-impl<S: ServeStream> Welcome for Usher<S> {
+impl<S: StreamService> Welcome for Usher<S> {
     fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival) {
         let Some((io, alive)) = enter(worker, arrival) else {
             return;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::event::Role;
 use crate::handler::Service;
 use crate::listen::{Doors, ReadyListener, ToAddress};
-use crate::listening::{Conversations, Datagrams, Kind, Listening, Messages, Streams};
+use crate::listening::{Bytestreams, Conversations, Datagrams, Kind, Listening, Messages, Streams};
 use crate::observe::{Observer, Observers};
 use crate::running::{Bound, Running, Signals};
-use crate::stream::Stream;
-use crate::{BoxError, Codec, Conn, Event, Limits, Result};
+use crate::stream::StreamService;
+use crate::{Codec, Event, Limit, Limits, Result};
 
 /// A server in the making: what it serves, where it listens, what it may spend.
 ///
@@ -88,13 +88,11 @@ impl<V: Service> Server<Messages<V>> {
     }
 }
 
-impl<F> Server<Stream<F>>
-where
-    F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
-{
-    /// A server of raw streams.
-    pub fn streams(service: Stream<F>) -> Self {
-        Self::of(service)
+impl<S: StreamService> Server<Bytestreams<S>> {
+    /// A server of raw streams: of a function over them ([`stream`](crate::stream)), or of a
+    /// [`Program`](crate::Program).
+    pub fn streams(service: S) -> Self {
+        Self::of(Bytestreams(service))
     }
 
     /// Listens for connections, as [`Server::listen`] of a server of messages does.
@@ -113,7 +111,7 @@ where
 
     fn push(&mut self, doors: Result<Doors>) {
         self.listeners.push(doors.map(|doors| {
-            let listening: Box<dyn Listening<Stream<F>>> = Box::new(Streams { doors });
+            let listening: Box<dyn Listening<S>> = Box::new(Streams { doors });
             listening
         }));
     }
@@ -205,13 +203,19 @@ impl<K: Kind> Server<K> {
 
     fn bind(self) -> Result<Bound<K>> {
         let listeners = self.listeners.into_iter().collect::<Result<Vec<_>>>()?;
+        self.kind.ready()?;
+        let mut limits = self.limits;
+        if let Some(max) = self.kind.conversations_max() {
+            let max = limits.conversations.at().map_or(max, |conversations| conversations.min(max));
+            limits.conversations = Limit::At(max);
+        }
         let mut bound = Bound {
             kind: self.kind,
             listeners,
             endpoints: Vec::new(),
             threads: self.threads,
             once: self.once,
-            limits: Arc::new(self.limits),
+            limits: Arc::new(limits),
             observers: self.told.unwrap_or_else(|| Observers::new(self.observers, Role::Server)),
         };
         bound.bind()?;

@@ -16,8 +16,9 @@ use crate::conversation::{is_broken, panic_text, report};
 use crate::event::{Action, What};
 use crate::linger::{self, LingerLimits};
 use crate::peer::{Closed, Peer};
+use crate::program::Failed;
 use crate::transport::Transport as _;
-use crate::{BoxError, Code, Limits, transport};
+use crate::{BoxError, Code, Error, Limits, transport};
 
 /// A service over raw bytes; made by [`stream`].
 #[derive(Clone, Debug)]
@@ -47,12 +48,35 @@ where
     Stream(serve)
 }
 
-/// The part of [`Stream`] that a server needs to know.
-pub(crate) trait ServeStream: Clone + Send + 'static {
+/// What serves the raw bytes of connections: a function made into a service by [`stream`], or a
+/// [`Program`](crate::Program). Sealed.
+pub trait StreamService: Clone + Send + 'static + sealed::Sealed {
+    /// Called once, before anything is bound.
+    ///
+    /// # Errors
+    /// It cannot serve anybody.
+    fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Most connections it serves at once, if it has a bound of its own.
+    fn conversations_max(&self) -> Option<usize> {
+        None
+    }
+
+    /// Serves one connection.
     fn serve(&self, conn: Conn) -> impl Future<Output = Result<(), BoxError>>;
 }
 
-impl<F> ServeStream for Stream<F>
+pub(crate) mod sealed {
+    /// Keeps [`StreamService`](super::StreamService) to this crate.
+    #[expect(unnameable_types, reason = "that nobody can name it is its purpose")]
+    pub trait Sealed {}
+}
+
+impl<F> sealed::Sealed for Stream<F> {}
+
+impl<F> StreamService for Stream<F>
 where
     F: AsyncFn(Conn) -> Result<(), BoxError> + Clone + Send + 'static,
 {
@@ -62,7 +86,7 @@ where
 }
 
 /// Serves one connection to its end, then closes it so that nothing is lost.
-pub(crate) async fn run<S: ServeStream>(
+pub(crate) async fn run<S: StreamService>(
     service: Rc<S>,
     wire: Arc<Wire>,
     peer: Peer,
@@ -93,7 +117,7 @@ pub(crate) async fn run<S: ServeStream>(
 }
 
 /// The service's own part, watched by the limits.
-async fn serve<S: ServeStream>(
+async fn serve<S: StreamService>(
     service: &S,
     wire: &Arc<Wire>,
     peer: &Peer,
@@ -121,7 +145,7 @@ async fn serve<S: ServeStream>(
                     let text = failure.to_string();
                     // An error of adit's own says its code; the event has it.
                     let text = text.strip_suffix(&format!(" (code={code})")).unwrap_or(&text);
-                    emit(What::Error { code, text, place: "handler", fatal: false });
+                    emit(What::Error { code, text, place: place_of(&failure), fatal: false });
                 }
                 code
             }
@@ -138,10 +162,18 @@ async fn serve<S: ServeStream>(
     }
 }
 
+/// Where a service failed.
+pub(crate) fn place_of(failure: &BoxError) -> &'static str {
+    if failure.is::<Failed>() { "program" } else { "handler" }
+}
+
 /// Why a service failed: an error of the connection keeps its own code.
 fn code_of(wire: &Arc<Wire>, failure: &BoxError, limits: &Limits) -> Code {
-    if let Some(error) = failure.downcast_ref::<crate::Error>() {
+    if let Some(error) = failure.downcast_ref::<Error>() {
         return error.code();
+    }
+    if let Some(failed) = failure.downcast_ref::<Failed>() {
+        return failed.code;
     }
     let Some(error) = failure.downcast_ref::<std::io::Error>() else {
         return Code::Handler;

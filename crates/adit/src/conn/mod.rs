@@ -97,6 +97,10 @@ impl Conn {
         self.wire.abort();
     }
 
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     pub(crate) fn into_wire(self) -> Arc<Wire> {
         self.wire
     }

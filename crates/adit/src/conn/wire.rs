@@ -178,6 +178,20 @@ impl Wire {
         each_io!(&self.io, io => adit_net::stream::take_error(io))
     }
 
+    /// What still comes from the peer is not let in; what has come can be read.
+    pub(crate) fn shut_in(&self) {
+        // One that is broken lets nothing in anyway.
+        drop(each_io!(&self.io, io => adit_net::stream::shut_in(io)));
+    }
+
+    /// Process, user and group at the other end of a Unix socket.
+    pub(crate) fn credentials(&self) -> Option<(i32, u32, u32)> {
+        match &self.io {
+            Io::Unix(io) => adit_net::connect::peer_credentials(io).ok(),
+            Io::Tcp(_) => None,
+        }
+    }
+
     fn unread(&self) -> usize {
         each_io!(&self.io, io => adit_net::stream::unread(io)).unwrap_or(0)
     }

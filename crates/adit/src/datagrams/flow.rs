@@ -17,6 +17,7 @@ use crate::event::{Action, Direction, What};
 use crate::handler::{Answer, Handler, Out};
 use crate::observe::Sequence;
 use crate::peer::Closed;
+use crate::program::Failed;
 use crate::worker::Alive;
 use crate::{BoxError, Code, Codec, Limit};
 
@@ -208,7 +209,7 @@ impl<H: Handler> Flow<H> {
             match due {
                 Due::Framed(msg) => self.send(&msg, outbox),
                 Due::Message(Ok(msg)) => self.send(&msg, outbox),
-                Due::Message(Err(failure)) => self.fail(Code::Handler, &failure.to_string()),
+                Due::Message(Err(failure)) => self.failed(&failure),
             }
         }
     }
@@ -224,7 +225,7 @@ impl<H: Handler> Flow<H> {
                 match pushed {
                     Ok(None) => {}
                     Ok(Some(Ok(msg))) => self.send(&msg, outbox),
-                    Ok(Some(Err(failure))) => self.fail(Code::Handler, &failure.to_string()),
+                    Ok(Some(Err(failure))) => self.failed(&failure),
                     Err(panic) => self.panicked(&*panic),
                 }
             }
@@ -296,6 +297,16 @@ impl<H: Handler> Flow<H> {
     fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {
         self.answers = Answers::default();
         self.fail(Code::Panic, &panic_text(panic));
+    }
+
+    /// An answer that is none.
+    fn failed(&mut self, failure: &BoxError) {
+        match failure.downcast_ref::<Failed>() {
+            // Each datagram has a program of its own: the failure of one is not the end of the next.
+            Some(failed) if failed.code == Code::Ok => {}
+            Some(failed) => self.tell_error(failed.code, &failed.text, "program"),
+            None => self.fail(Code::Handler, &failure.to_string()),
+        }
     }
 
     fn fail(&mut self, code: Code, text: &str) {

@@ -1,0 +1,196 @@
+//! One process of a program, from its start to the word of the guard that it has ended.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use adit_net::child::Unborn;
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Ended, Failed, Program, variables};
+use crate::{Blame, Conn, Error, Result};
+
+/// How long a guard that has much to do is left alone.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How often a guard that is killed is replaced for the sake of one process.
+const TRIES_MAX: usize = 100;
+
+/// A running process of a [`Program`]; made by [`Program::start`]. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Process {
+    io: Option<StdUnixStream>,
+    rest: Option<Rest>,
+    ended: Option<Ended>,
+}
+
+/// What has to be heard of a process until it is gone.
+#[derive(Debug)]
+struct Rest {
+    told: UnixStream,
+    records: Vec<u8>,
+    /// The next one may run when this one is gone.
+    permit: OwnedSemaphorePermit,
+}
+
+impl Program {
+    /// Starts a process for a connection, whose addresses are in its environment. Its standard input
+    /// and output are [`Process::take_io`]: carrying bytes is the caller's part.
+    ///
+    /// Waits while as many run as may.
+    ///
+    /// # Errors
+    /// It does not run. Whether it is there is seen when it is started: [`Process::ended`].
+    ///
+    /// # Cancel safety
+    /// A dropped call has started nothing, or what it has started is ended.
+    pub async fn start(&self, conn: &Conn) -> Result<Process> {
+        let variables = variables::of_wire(conn.wire());
+        let process = self.process(&variables).await;
+        process.map_err(|failed| Error::new(failed.code, Blame::Local, failed.text))
+    }
+
+    /// Why a process that was started is no success; nothing if it is one.
+    ///
+    /// # Errors
+    /// `handler` for every status but 0; `not-found` and `cannot-run` if it never ran.
+    pub fn verdict(&self, ended: Ended, peer: impl std::fmt::Display) -> Result<()> {
+        let judged = self.judge(ended, peer);
+        judged.map_err(|failed| Error::new(failed.code, Blame::Local, failed.text))
+    }
+
+    pub(super) async fn process(&self, variables: &[u8]) -> Result<Process, Failed> {
+        let permits = &self.permits().running;
+        // Nobody closes it.
+        let permit =
+            std::sync::Arc::clone(permits).acquire_owned().await.map_err(|_closed| Failed {
+                code: crate::Code::Internal,
+                text: "no program is started any more".to_owned(),
+            })?;
+        let mut process = self.ask(variables, permit).await?;
+        for _ in 0..TRIES_MAX {
+            if poll_fn(|cx| process.poll_taken(cx)).await {
+                return Ok(process);
+            }
+            // The guard has died with the request: nothing was started.
+            let Some(rest) = process.rest.take() else { break };
+            process = self.ask(variables, rest.permit).await?;
+        }
+        Ok(process)
+    }
+
+    /// Hands the request to a guard that lives.
+    async fn ask(&self, variables: &[u8], permit: OwnedSemaphorePermit) -> Result<Process, Failed> {
+        let unborn = Unborn::new().map_err(|error| self.cannot_run(&error))?;
+        let mut guard = self.guard()?;
+        let mut tries = 0;
+        loop {
+            let error = match guard.ask(&unborn, variables) {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            match error.kind() {
+                // The kernel says nothing when there is room again.
+                io::ErrorKind::WouldBlock => tokio::time::sleep(PAUSE).await,
+                io::ErrorKind::InvalidInput => return Err(self.cannot_run(&error)),
+                // It is dying: in a moment that can be seen.
+                _ if tries < TRIES_MAX => {
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                    guard = self.guard()?;
+                }
+                _ => return Err(self.cannot_run(&error)),
+            }
+        }
+        let process = Process::born(unborn, permit);
+        process.map_err(|error| self.cannot_run(&error))
+    }
+}
+
+impl Process {
+    fn born(unborn: Unborn, permit: OwnedSemaphorePermit) -> io::Result<Self> {
+        let (io, told) = unborn.born();
+        told.set_nonblocking(true)?;
+        let rest = Rest { told: UnixStream::from_std(told)?, records: Vec::new(), permit };
+        Ok(Self { io: Some(io), rest: Some(rest), ended: None })
+    }
+
+    /// The other end of its standard input and output, a blocking socket; once. Ending our direction of
+    /// it (`shutdown`) is the end of its input.
+    pub fn take_io(&mut self) -> Option<StdUnixStream> {
+        self.io.take()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&mut self) -> Ended {
+        poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    /// Has a guard taken it? Not if that guard died first.
+    fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        match &mut self.rest {
+            Some(rest) if rest.records.is_empty() => {
+                Poll::Ready(ready!(rest.poll_record(cx)).is_some())
+            }
+            _ => Poll::Ready(true),
+        }
+    }
+
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        if let Some(ended) = self.ended {
+            return Poll::Ready(ended);
+        }
+        let ended = match &mut self.rest {
+            Some(rest) => ready!(rest.poll_ended(cx)),
+            None => Ended::Unguarded,
+        };
+        self.ended = Some(ended);
+        self.rest = None;
+        Poll::Ready(ended)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let Some(mut rest) = self.rest.take() else { return };
+        // The guard takes the end of our direction for the order to end the process.
+        drop(adit_net::stream::finish(&rest.told));
+        // Its place is taken until it is gone. A runtime that ends meanwhile ends the server with it.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { poll_fn(|cx| rest.poll_ended(cx)).await });
+        }
+    }
+}
+
+impl Rest {
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        // The guard closes it behind its last word; or it is gone itself.
+        while ready!(self.poll_record(cx)).is_some() {}
+        Poll::Ready(Ended::of_records(&self.records).unwrap_or(Ended::Unguarded))
+    }
+
+    /// Waits for another word of the guard; none at the end.
+    fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
+        let mut piece = [0; 64];
+        loop {
+            let read = match ready!(self.told.poll_read_ready(cx)) {
+                Ok(()) => self.told.try_read(&mut piece),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(bytes @ 1..) => {
+                    self.records.extend_from_slice(&piece[..bytes]);
+                    return Poll::Ready(Some(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => return Poll::Ready(None),
+            }
+        }
+    }
+}
