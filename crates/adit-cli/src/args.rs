@@ -19,7 +19,7 @@ const OVERVIEW: &str = "\
 
 {all-args}
 
-ADDR: 8080, :8080, HOST:PORT, udp://HOST:PORT, ./a.sock; adit help addresses|eof|udp|exit-codes|json
+ADDR: 8080, :8080, HOST:PORT, udp://8080, ./a; adit help addresses|eof|udp|programs|exit-codes|json
 ";
 
 /// Client/server programs over TCP, UDP and Unix sockets.
@@ -41,9 +41,9 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Carry standard input to one peer and its answer to standard output [also: adit ADDR]
+    /// Carry standard input, or a program, to one peer and its answer back [also: adit ADDR]
     Connect(Box<Connect>),
-    /// Serve many clients at once: a service, or talk to them by hand
+    /// Serve many clients at once: a service, a program, or talk to them by hand
     Serve(Box<Serve>),
     /// Forward connections or datagrams from LISTEN to TARGET, every end as it is
     Forward(Box<Forward>),
@@ -82,6 +82,8 @@ pub(crate) enum Topic {
     Eof,
     /// What is different over datagrams.
     Udp,
+    /// Programs behind connections: -- CMD.
+    Programs,
     /// What the exit status says.
     ExitCodes,
     /// The events of --json.
@@ -134,6 +136,8 @@ pub(crate) struct Connect {
     /// Only see whether the port is open, as `adit wait --once`
     #[arg(short = 'z')]
     pub(crate) probe: bool,
+    #[command(flatten)]
+    pub(crate) run: Run,
 }
 
 /// `adit serve`
@@ -159,6 +163,31 @@ pub(crate) struct Serve {
     /// Send typed LF as CRLF
     #[arg(short = 'C', long)]
     pub(crate) crlf: bool,
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// Programs at once; newcomers wait in the kernel's queue [default: 40]
+    #[arg(long, value_name = "N", value_parser = parse_children, allow_negative_numbers = true)]
+    pub(crate) max_children: Option<usize>,
+    /// Let everyone who can reach the address have the program run
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// Run the program as this user, with its groups and no way back
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+}
+
+/// A program in the place of the keyboard, or of a service.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Pass a variable of the environment on to the program, besides those it has anyway
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Vec<String>,
+    /// Have a shell read the program: sh -c CMD
+    #[arg(long)]
+    pub(crate) sh: bool,
+    /// A program instead: what comes is its input, what it prints is sent (adit help programs)
+    #[arg(last = true, value_name = "CMD")]
+    pub(crate) cmd: Vec<String>,
 }
 
 /// `adit forward`
@@ -508,6 +537,11 @@ fn parse_count(text: &str) -> Result<adit::Limit<usize>, BadValue> {
             Ok(count) => Ok(adit::Limit::At(count)),
         },
     }
+}
+
+fn parse_children(text: &str) -> Result<usize, BadValue> {
+    let bad = || BadValue::new(text, "count", "write how many may run at once, from 1 to 65536");
+    text.parse().ok().filter(|count| (1..=1 << 16).contains(count)).ok_or_else(bad)
 }
 
 fn parse_retry(text: &str) -> Result<Retry, BadValue> {

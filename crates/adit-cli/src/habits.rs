@@ -3,7 +3,8 @@
 
 use std::ffi::OsString;
 
-use adit::{Error, Result};
+use adit::endpoint::Transport;
+use adit::{Address, Error, Result};
 
 use crate::complaint::{takes_word, usage};
 
@@ -125,14 +126,27 @@ impl Walk {
         Ok(())
     }
 
-    /// What stands behind `--`: addresses, but behind an address the program that other tools start.
-    fn rest(&mut self, words: impl Iterator<Item = String>) -> Result<()> {
-        let mut words = words.peekable();
-        if self.has_address && words.peek().is_some() {
-            return Err(programs("-- CMD"));
+    /// What stands behind `--`: a program, but without an address in front of it the addresses, and a
+    /// program behind another `--`.
+    fn rest(&mut self, mut words: impl Iterator<Item = String>) -> Result<()> {
+        if !self.has_address {
+            let addresses: Vec<_> = words.by_ref().take_while(|word| word != "--").collect();
+            // The parser would take it for a flag, which it cannot be here.
+            if let Some(word) = addresses.iter().find(|word| word.starts_with('-')) {
+                let read = Address::parse_words(std::slice::from_ref(word), Transport::Tcp);
+                read.map_err(|error| usage(error.to_string(), &error.hint().unwrap_or_default()))?;
+            }
+            self.kept.extend(addresses);
         }
-        self.kept.push("--".to_owned());
-        self.kept.extend(words);
+        let program: Vec<_> = words.collect();
+        if !program.is_empty() {
+            if !matches!(self.verb, "connect" | "serve") {
+                let what = format!("-- CMD is for serve and connect, not for {}", self.verb);
+                return Err(usage(what, "adit serve ADDR -- CMD, or adit ADDR -- CMD"));
+            }
+            self.kept.push("--".to_owned());
+            self.kept.extend(program);
+        }
         Ok(())
     }
 
@@ -160,11 +174,21 @@ impl Walk {
         Ok(takes_value)
     }
 
+    /// How a program is started here.
+    fn program(&self, written: &str, spelled: &str) -> Error {
+        let what = format!("{written} is spelled {spelled} here, behind the address");
+        match self.verb {
+            "serve" => usage(what, &format!("adit serve PORT {spelled}")),
+            "connect" => usage(what, &format!("adit HOST PORT {spelled}")),
+            verb => usage(format!("{written} is for serve and connect, not for {verb}"), ""),
+        }
+    }
+
     fn refuse(&self, flag: char, behind: &str, next: Option<&str>) -> Result<()> {
         let (what, hint) = match flag {
             'q' => ("-q is spelled --end and --linger here", "adit help eof"),
-            'e' => return Err(programs("-e")),
-            'c' => return Err(programs("-c")),
+            'e' => return Err(self.program("-e CMD", "-- CMD")),
+            'c' => return Err(self.program("-c CMD", "--sh -- CMD")),
             'i' => ("-i is spelled --idle here", "no byte for so long: --idle 5s"),
             'x' => ("-x is spelled --hex here", "bytes of both directions: --hex"),
             'o' => ("-o is spelled --tee here", "a copy of what comes: --tee FILE"),
@@ -182,11 +206,6 @@ impl Walk {
         };
         Err(usage(what, hint))
     }
-}
-
-fn programs(written: &str) -> Error {
-    let what = format!("{written} starts a program, which is not part of this version");
-    usage(what, "a handler of your own: docs/guide.md")
 }
 
 const NOTE_K: &str =
@@ -217,7 +236,11 @@ mod tests {
         assert_eq!(spelled("").unwrap(), "");
         assert_eq!(spelled("-lkv 7000").unwrap(), "serve -v 7000");
         assert_eq!(spelled("-vNw 5 host 80").unwrap(), "connect -vw 5 host 80");
-        assert_eq!(spelled("-w 5 -- host 80").unwrap(), "connect -w 5 -- host 80");
+        assert_eq!(spelled("-w 5 -- host 80").unwrap(), "connect -w 5 host 80");
+        assert_eq!(spelled("host 80 -- cat -v -e").unwrap(), "connect host 80 -- cat -v -e");
+        assert_eq!(spelled("-- host 80 -- cat -- -l").unwrap(), "connect host 80 -- cat -- -l");
+        assert_eq!(spelled("-lu 7000 -- cat").unwrap(), "serve -u 7000 -- cat");
+        assert_eq!(spelled("host 80 --").unwrap(), "connect host 80");
         assert_eq!(
             spelled("-s 10.0.0.1 -p20 host 80").unwrap(),
             "connect -s 10.0.0.1 -p20 host 80"
@@ -229,7 +252,9 @@ mod tests {
     fn traps_are_refused_with_the_words_that_work() {
         for (words, says) in [
             ("-q 1 host 80", "--linger"),
-            ("host 80 -e /bin/sh", "not part of this version"),
+            ("host 80 -e /bin/sh", "HOST PORT -- CMD"),
+            ("-le cat 7000", "serve PORT -- CMD"),
+            ("-c cat host 80", "--sh -- CMD"),
             ("-l -p 7000", "adit serve 7000"),
             ("host 80 -i 5", "--idle"),
             ("-u -l 7000", "comes first"),
@@ -239,7 +264,7 @@ mod tests {
             ("-lp 7000", "adit serve 7000"),
             ("-lp7000", "adit serve 7000"),
             ("serve echo -p 7000", "adit serve 7000"),
-            ("host 80 -- cat -v", "starts a program"),
+            ("wait host 80 -- cat -v", "for serve and connect"),
         ] {
             let error = spelled(words).unwrap_err();
             assert!(error.contains(says), "{words}: {error}");

@@ -15,6 +15,7 @@ mod house;
 #[cfg(test)]
 mod man;
 mod printer;
+mod program;
 mod resolve;
 mod runtime;
 mod say;

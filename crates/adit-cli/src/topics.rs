@@ -8,6 +8,7 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::Addresses => ADDRESSES,
         Topic::Eof => EOF,
         Topic::Udp => UDP,
+        Topic::Programs => PROGRAMS,
         Topic::ExitCodes => EXIT_CODES,
         Topic::Json => JSON,
     }
@@ -66,6 +67,30 @@ Datagrams keep their edges, and are not promised to arrive:
   received, because the sender of a datagram is only claimed.
 ";
 
+const PROGRAMS: &str = "\
+A program in any language, one process for each connection or datagram:
+
+  adit serve 7000 -- ./answer --slowly     its standard input and output are the connection
+  adit serve udp://7000 -- ./answer        one datagram is its input, what it prints is the answer
+  adit HOST 7000 -- ./ask                  the same on the client's side
+
+  The peer's end is the end of its input; it may go on writing. When it ends, what it has written is
+  sent, then our direction ends. Any status but 0 is told: code=handler; the server lives on.
+  No shell reads the words; --sh -- 'CMD | CMD' asks for one.
+
+  --max-children N   at once (40); newcomers wait in the kernel's queue
+  --env NAME         pass a variable on. Always there: PATH HOME USER LOGNAME SHELL LANG LC_* TZ TMPDIR
+  --open             allow it on an address that others can reach; as root also:
+  --user NAME        run it as this user (--user root if it has to be)
+  --idle, --max-time end what takes too long; see adit serve --help
+
+  Its environment tells of the peer, in numbers: PROTO (TCP UDP UNIX), TCPLOCALIP TCPLOCALPORT
+  TCPREMOTEIP TCPREMOTEPORT (UDP..; UNIXLOCALPATH UNIXREMOTEEUID UNIXREMOTEEGID UNIXREMOTEPID),
+  ADIT_SCHEME ADIT_CONN ADIT_PEER_ADDR ADIT_PEER_PORT ADIT_LOCAL_ADDR ADIT_LOCAL_PORT.
+  It has descriptors 0, 1 and 2 and a process group. The group ends with the conversation and with
+  the program: SIGTERM, then SIGKILL. Nothing it has started outlives the server, not even kill -9.
+";
+
 const EXIT_CODES: &str = "\
 Exit status, and the code= words that go with it:
 
@@ -73,10 +98,11 @@ Exit status, and the code= words that go with it:
        (datagrams: everything was handed over and, unless --send-only, answered)
   1    the network: refused unreachable name no-answer self-connect no-ports, in-use no-address
        denied, reset truncated dead-peer lost full not-allowed, too-big bad-frame,
-       no-fds no-memory handler panic internal
+       no-fds no-memory handler panic internal (handler: with --once, or CMD of connect)
   2    usage, unsafe
   124  a limit that was set expired: connect-timeout message-timeout idle-timeout stall-timeout
        linger-timeout max-time wait-timeout (a built-in limit that expires: 1 with the same word)
+  126, 127  cannot-run, not-found: the program of -- CMD
   141  the reader of standard output left, as in | head -1
   128+n  ended by signal n
 

@@ -100,11 +100,20 @@ fn flags_that_contradict_each_other_or_do_nothing_are_refused() {
 }
 
 #[test]
+fn a_program_that_cannot_be_meant_is_refused_before_anything_listens() {
+    check("programs");
+}
+
+#[test]
 fn whoever_asks_for_nothing_is_told_what_there_is() {
     let ran = run(&mut adit(&[]), b"");
     assert_eq!((ran.status, ran.text().as_str()), (2, ""));
     assert!(ran.err.starts_with("Client/server programs over TCP, UDP and Unix sockets\n"));
-    assert!(ran.err.ends_with("adit help addresses|eof|udp|exit-codes|json\n"), "{}", ran.err);
+    assert!(
+        ran.err.ends_with("adit help addresses|eof|udp|programs|exit-codes|json\n"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -639,7 +648,7 @@ fn bash_completes_commands_flags_and_their_values() {
     };
     assert_eq!(complete(&["adit", "conn"]), "connect\n");
     assert_eq!(complete(&["adit", "connect", "--ret"]), "--retry\n");
-    assert_eq!(complete(&["adit", "serve", "--max-c"]), "--max-conns\n");
+    assert_eq!(complete(&["adit", "serve", "--max-co"]), "--max-conns\n");
     assert_eq!(complete(&["adit", "connect", "--eof", "h"]), "hold\n");
     assert_eq!(complete(&["adit", "completions", "z"]), "zsh\n");
 }

@@ -14,6 +14,8 @@ mod families;
 mod limits;
 #[path = "crosstalk/peers.rs"]
 mod peers;
+#[path = "crosstalk/programs.rs"]
+mod programs;
 #[path = "crosstalk/resets.rs"]
 mod resets;
 #[path = "crosstalk/streams.rs"]

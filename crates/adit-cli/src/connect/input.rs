@@ -4,6 +4,8 @@ use std::io;
 
 use adit::system::stdio::{self, Pieces};
 
+use super::cmd::FromProgram;
+
 use crate::args::Connect;
 
 /// Standard input of a `connect`.
@@ -49,6 +51,18 @@ impl Input {
             sent: 0,
             crlf: args.crlf.then(Crlf::default),
             is_terminal,
+            is_held: args.recv_only,
+        }
+    }
+
+    /// What a program writes.
+    pub(super) fn of_program(program: FromProgram, args: &Connect) -> Self {
+        Self {
+            pieces: (!args.recv_only).then(|| stdio::read_on_thread(program)),
+            piece: Vec::new(),
+            sent: 0,
+            crlf: args.crlf.then(Crlf::default),
+            is_terminal: false,
             is_held: args.recv_only,
         }
     }

@@ -1,8 +1,9 @@
-//! `adit connect`: standard input to one peer, its answer to standard output.
+//! `adit connect`: standard input to one peer, its answer to standard output; or a program in their place.
 //!
 //! Exit 0 means: the peer's system acknowledged every byte we sent, we wrote out every byte it sent,
 //! and both directions ended cleanly.
 
+mod cmd;
 mod datagrams;
 mod input;
 mod output;
@@ -11,14 +12,15 @@ mod settle;
 
 use std::time::Duration;
 
-use adit::{Address, Blame, Code, Conn, Dial, Error, What};
+use adit::{Address, Blame, Code, Conn, Dial, Error, Program, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
 use crate::runtime::{self, Signals};
 use crate::say::{Part, Voice};
-use crate::{complaint, resolve, wait};
+use crate::{complaint, program, resolve, wait};
 
+use cmd::Cmd;
 pub(crate) use input::Crlf;
 use input::Input;
 pub(crate) use output::Failure;
@@ -40,24 +42,45 @@ pub(crate) fn run(args: &Connect) -> Exit {
 
 fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
     let address = resolve::one(&args.words, &args.net)?;
+    if args.probe && !args.run.cmd.is_empty() {
+        return Err(complaint::usage(
+            "-z sends nothing, so -- CMD has no use",
+            "leave one of them out",
+        ));
+    }
     if args.probe {
         return wait::probe(&address, args, voice)
             .map_err(|error| resolve::advise(error, &address));
     }
+    let program = the_program(args, &address, voice)?;
     let dial =
         resolve::dial(&args.net, &args.client).stall(pump::stall(args)).observe(voice.clone());
     runtime::block_on(async {
         let mut signals = Signals::ends();
         tokio::select! {
-            exit = connect(args, &address, &dial, voice) => exit,
+            exit = connect(args, (&address, program), &dial, voice) => exit,
             signal = signals.end() => Ok(Exit::signal(signal)),
         }
     })?
 }
 
+/// The program of `-- CMD`, which has to be there before anybody is called.
+fn the_program(args: &Connect, address: &Address, voice: &Voice) -> adit::Result<Option<Program>> {
+    let Some(program) = program::of(&args.run, voice)? else { return Ok(None) };
+    if address.transport.is_datagram() {
+        let what = format!("-- CMD is for streams, and {} is for datagrams", address.spoken());
+        return Err(complaint::usage(
+            what,
+            "a program for each datagram: adit serve udp://PORT -- CMD",
+        ));
+    }
+    program.ready().map_err(|error| error.with_hint("not connecting"))?;
+    Ok(Some(program))
+}
+
 async fn connect(
     args: &Connect,
-    address: &Address,
+    (address, program): (&Address, Option<Program>),
     dial: &Dial,
     voice: &Voice,
 ) -> adit::Result<Exit> {
@@ -75,8 +98,14 @@ async fn connect(
         address,
         dial,
         voice,
-        input: Input::new(args),
-        output: Output::new(voice, args.talk.raw),
+        ends: match &program {
+            None => {
+                Some(Ends { input: Input::new(args), output: Output::new(voice, args.talk.raw) })
+            }
+            Some(_) => None,
+        },
+        program,
+        cmd: None,
         tries: 0,
         lost: 0,
     };
@@ -96,12 +125,20 @@ struct Link<'a> {
     address: &'a Address,
     dial: &'a Dial,
     voice: &'a Voice,
-    input: Input,
-    output: Output,
+    /// None before the program that is to have them has started.
+    ends: Option<Ends>,
+    program: Option<Program>,
+    cmd: Option<Cmd>,
     /// Failed tries since the last connection that carried a byte.
     tries: u32,
     /// Bytes that were sent and never acknowledged, over all connections.
     lost: u64,
+}
+
+/// Where bytes come from and go to on our side.
+struct Ends {
+    input: Input,
+    output: Output,
 }
 
 impl Link<'_> {
@@ -119,7 +156,8 @@ impl Link<'_> {
             };
             let ended = self.hold(conn).await?;
             self.lost += ended.unconfirmed;
-            let goes_on = ended.is_lost_link && self.may_retry() && !self.input.is_over();
+            let is_over = self.ends.as_ref().is_none_or(|ends| ends.input.is_over());
+            let goes_on = ended.is_lost_link && self.may_retry() && !is_over;
             if !goes_on {
                 if !ended.exit.code.is_clean() && !ended.is_said {
                     self.voice.warn(&ended.text);
@@ -139,9 +177,20 @@ impl Link<'_> {
         if self.voice.is_verbose() {
             self.voice.note(&format!("connected to {} from {local}", look.remote()));
         }
+        if let (Some(program), None) = (&self.program, &self.cmd) {
+            let (cmd, from, to) = Cmd::start(program, &conn).await?;
+            let input = Input::of_program(from, self.args);
+            self.ends = Some(Ends { input, output: Output::of_program(self.voice, to) });
+            self.cmd = Some(cmd);
+        }
         let settings = Settings::of(self.args, self.may_retry());
-        let session = Session::new(settings, self.voice, &mut self.input, &mut self.output, look);
-        let ended = session.run(conn).await;
+        let ends = self.ends.get_or_insert_with(|| Ends {
+            input: Input::new(self.args),
+            output: Output::new(self.voice, self.args.talk.raw),
+        });
+        let (input, output) = (&mut ends.input, &mut ends.output);
+        let session = Session::new(settings, self.voice, input, output, look);
+        let ended = Box::pin(session.run(conn)).await;
         if ended.bytes_in + ended.bytes_out > 0 {
             self.tries = 0;
         }
@@ -163,11 +212,21 @@ impl Link<'_> {
 
     /// Everything is written out; says what was lost on the way.
     async fn finish(&mut self, exit: Exit) -> Exit {
-        let written = self.output.finish().await;
+        let written = match &mut self.ends {
+            Some(ends) => ends.output.finish().await,
+            None => Ok(()),
+        };
         let exit = match written {
             Err(code) if exit.signal.is_none() => Exit::of(code),
             _ => exit,
         };
+        // One whose conversation failed is not waited for; it is told to end.
+        if let Some(mut cmd) = self.cmd.take().filter(|_| exit.code.is_clean())
+            && let Err(error) = cmd.finish().await
+        {
+            self.voice.error(&error);
+            return Exit::of(error.code());
+        }
         if self.lost > 0 && exit.code.is_clean() {
             let (lost, peer) = (self.lost, self.address.spoken());
             let what = format!("{lost} B were sent and never acknowledged by {peer}");

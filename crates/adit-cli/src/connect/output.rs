@@ -7,6 +7,7 @@ use adit::Code;
 use adit::escape::Escaper;
 use adit::system::stdio::{self, Writer};
 
+use super::cmd::ToProgram;
 use crate::say::Voice;
 
 /// Standard output of a command that receives payload.
@@ -15,6 +16,7 @@ pub(crate) struct Output {
     /// On a terminal, unless `--raw`.
     escaper: Option<Escaper>,
     failure: Failure,
+    is_program: bool,
 }
 
 impl Output {
@@ -22,14 +24,30 @@ impl Output {
         let stdout = io::stdout();
         let is_terminal = stdio::kind(&stdout) == stdio::Kind::Terminal;
         let escaper = (is_terminal && !raw).then(Escaper::new);
-        Self { writer: Writer::new(stdout), escaper, failure: Failure::new(voice) }
+        let (writer, failure) = (Writer::new(stdout), Failure::new(voice));
+        Self { writer, escaper, failure, is_program: false }
+    }
+
+    /// What a program reads.
+    pub(super) fn of_program(voice: &Voice, program: ToProgram) -> Self {
+        let (writer, failure) = (Writer::new(program), Failure::new(voice));
+        Self { writer, escaper: None, failure, is_program: true }
+    }
+
+    /// The peer has ended: so does the input of a program. A person reads on.
+    pub(super) async fn peer_ended(&mut self) {
+        if self.is_program {
+            // It need not read what it is given.
+            drop(self.writer.finish().await);
+        }
     }
 
     /// Hands over bytes of the peer; waits while the reader is slow.
     ///
     /// Cancel safe: a dropped call has handed over nothing or all.
     pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Code> {
-        if self.failure.voice.payload_is_json() || bytes.is_empty() {
+        let is_told = self.failure.voice.payload_is_json() && !self.is_program;
+        if is_told || bytes.is_empty() {
             return Ok(());
         }
         let bytes = match &mut self.escaper {

@@ -132,7 +132,9 @@ impl<'a> Session<'a> {
         let is_terminal = input.is_terminal();
         let end = settings.end.unwrap_or_else(|| default_end(is_terminal));
         let mut sending = pin!(send(input, write, settings.eof));
-        let mut receiving = pin!(receive(output, read, settings.discard));
+        // Who is still to come may say more.
+        let is_last = !settings.reconnects;
+        let mut receiving = pin!(receive(output, read, settings.discard, is_last));
         let mut expiring = pin!(expire(look, *settings));
         let (mut sent, mut peer_ended) = (false, false);
         // A write that fails does not end the reading: what the peer said before is still printed,
@@ -284,12 +286,21 @@ async fn send(input: &mut Input, mut write: WriteHalf, eof: Eof) -> Sent {
 }
 
 /// Carries what the peer says to standard output.
-async fn receive(output: &mut Output, mut read: ReadHalf, discard: bool) -> Received {
+async fn receive(
+    output: &mut Output,
+    mut read: ReadHalf,
+    discard: bool,
+    is_last: bool,
+) -> Received {
     loop {
         let mut piece = Vec::with_capacity(adit::system::stdio::PIECE);
         tokio::select! {
             biased;
             read = read.read_buf(&mut piece) => match read {
+                Ok(0) if is_last => {
+                    output.peer_ended().await;
+                    return Received::End;
+                }
                 Ok(0) => return Received::End,
                 Ok(_) => {}
                 Err(error) => return Received::Broken(error),

@@ -1,7 +1,10 @@
 //! What peers do, a line each, for the person who watches.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use adit::event::Role;
-use adit::{Event, Observer, What};
+use adit::{Code, Event, Observer, What};
 
 use crate::connect::size;
 use crate::say::{Voice, without_number};
@@ -12,17 +15,46 @@ pub(super) struct Log {
     voice: Voice,
     /// Comings and goings are for those who watch or asked; what goes wrong is always said.
     says_all: bool,
+    unrunnable: Arc<Mutex<Unrunnable>>,
 }
+
+/// A program that has vanished is told of now and then: each peer would say it again.
+#[derive(Default)]
+struct Unrunnable {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+/// Shortest time between two lines about a program that does not run.
+const SAY_EVERY: Duration = Duration::from_secs(6);
 
 impl Log {
     pub(super) fn new(voice: &Voice) -> Self {
         let says_all = voice.is_verbose() || voice.is_watched();
-        Self { voice: voice.clone(), says_all }
+        Self { voice: voice.clone(), says_all, unrunnable: Arc::default() }
     }
 
     /// Says only what goes wrong.
     pub(super) fn of_trouble(voice: &Voice) -> Self {
-        Self { voice: voice.clone(), says_all: false }
+        Self { says_all: false, ..Self::new(voice) }
+    }
+
+    /// How many failures like this one were not said since the last line about them; none if this one
+    /// is not to be said either.
+    fn similar(&self, code: Code) -> Option<String> {
+        if !matches!(code, Code::NotFound | Code::CannotRun | Code::Full) {
+            return Some(String::new());
+        }
+        let mut unrunnable = self.unrunnable.lock().unwrap_or_else(PoisonError::into_inner);
+        if unrunnable.said.is_some_and(|said| said.elapsed() < SAY_EVERY) {
+            unrunnable.unsaid += 1;
+            return None;
+        }
+        unrunnable.said = Some(Instant::now());
+        match std::mem::take(&mut unrunnable.unsaid) {
+            0 => Some(String::new()),
+            unsaid => Some(format!("; {unsaid} similar before")),
+        }
     }
 }
 
@@ -43,6 +75,15 @@ impl Observer for Log {
             }
             What::Lost { code, unconfirmed, .. } => {
                 format!("adit: {peer} did not acknowledge {} (code={code})", size(*unconfirmed))
+            }
+            What::Error { code, text, place: "program", .. } => {
+                let text = adit::escape::escape_line(without_number(text).as_bytes(), 300);
+                let Some(similar) = self.similar(*code) else { return };
+                let closed = match event.peer {
+                    Some(peer) if peer.transport().is_datagram() => "no answer",
+                    _ => "the peer got a closed connection",
+                };
+                format!("adit: {text} (code={code}); {closed}{similar}")
             }
             What::Error { code, text, place, .. } => {
                 let text = adit::escape::escape_line(without_number(text).as_bytes(), 200);

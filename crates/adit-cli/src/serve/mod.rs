@@ -1,5 +1,5 @@
-//! `adit serve`: a concurrent server of one of the classical services, or of the person at the
-//! keyboard.
+//! `adit serve`: a concurrent server of one of the classical services, of a program, or of the person
+//! at the keyboard.
 
 mod by_hand;
 mod services;
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use adit::address::{Role, nearest};
 use adit::endpoint::{Reach, Transport};
-use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits};
+use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits, Program, Running, Server};
 
 use crate::args::Serve;
 use crate::complaint::{quoted, usage};
 use crate::connect::not_for_streams;
 use crate::exit::Exit;
-use crate::house::{self, End, House, Ready, Taken, announce};
+use crate::house::{self, End, House, Ready, Taken, Told, announce};
 use crate::say::{Part, Voice};
-use crate::{resolve, runtime};
+use crate::{program, resolve, runtime};
 
 use services::Service;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Serve) -> Exit {
     let voice = Voice::of(&args.talk.say, Part::Server, &args.watch);
     let served = stdout_is_free(args).and_then(|()| taken.ready(&args.house)).and_then(|ready| {
         voice.begin_files(&args.watch)?;
-        let plan = plan(args)?;
+        let plan = plan(args, &voice)?;
         // With the old limit the server serves fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(serve(args, plan, ready, &voice))?
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Serve) -> Exit {
 /// By hand, standard output is what the clients say.
 fn stdout_is_free(args: &Serve) -> adit::Result<()> {
     let is_service = args.words.first().is_some_and(|word| Service::named(word).is_some());
-    if args.house.print_addr && !is_service {
+    if args.house.print_addr && !is_service && args.run.cmd.is_empty() {
         let what = "--print-addr writes to standard output, which belongs to the clients here";
         return Err(usage(what, "tell it elsewhere: --ready-fd 3 3>FILE"));
     }
@@ -52,12 +52,13 @@ fn stdout_is_free(args: &Serve) -> adit::Result<()> {
 /// What to serve where.
 struct Plan {
     service: Option<Service>,
+    program: Option<Program>,
     streams: Vec<Address>,
     datagrams: Vec<Address>,
     once: bool,
 }
 
-fn plan(args: &Serve) -> adit::Result<Plan> {
+fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
     let service = args.words.first().and_then(|word| Service::named(word));
     let words = if service.is_some() { &args.words[1..] } else { &args.words[..] };
     if words.is_empty() {
@@ -66,7 +67,12 @@ fn plan(args: &Serve) -> adit::Result<Plan> {
     }
     no_such_service(args, service)?;
     one_service(args, service, words)?;
+    let program = program::of_server(args, voice)?;
     let addresses = resolve::all(words, &args.net, Role::Listen)?;
+    if program.is_some() {
+        program_is_alone(args, service)?;
+        program::consent(args, &addresses)?;
+    }
     let (datagrams, streams): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.transport.is_datagram());
     if let (Some(service), Some(address)) = (service, datagrams.first())
@@ -78,23 +84,26 @@ fn plan(args: &Serve) -> adit::Result<Plan> {
             .with_hint(format!("over TCP: adit serve {name} 7000")));
     }
     frame_has_use(args, service, &datagrams)?;
-    Ok(Plan { service, streams, datagrams, once: args.house.once })
+    if let Some(program) = &program {
+        program.ready().map_err(|error| error.with_hint("not listening"))?;
+    }
+    Ok(Plan { service, program, streams, datagrams, once: args.house.once })
 }
 
 async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
     let mut house = House::new(&args.house, users_limits(&args.limits), voice);
-    let limits = limits(args, plan.service);
+    let limits = limits(args, &plan);
     let mut hand = None;
-    let servers = match plan.service {
-        Some(service) => services::start(service, &plan, limits, house.observer())?,
-        None => {
+    let servers = match (plan.service, &plan.program) {
+        (Some(service), _) => services::start(service, &plan, limits, house.observer())?,
+        (None, Some(program)) => start(program, &plan, &limits, &house.observer())?,
+        (None, None) => {
             let (servers, desk) = by_hand::start(args, &plan, limits, house.observer(), voice)?;
             hand = Some(desk);
             servers
         }
     };
-    let named = plan.service.map(Service::name);
-    announce(&servers, ready, voice, |endpoint| next_step(endpoint, named))?;
+    announce(&servers, ready, voice, |endpoint| next_step(endpoint, &plan))?;
     let ended = tokio::select! {
         ended = house.until_told(&servers) => ended,
         code = by_hand::attend(hand.as_mut()) => End::Once(code),
@@ -108,6 +117,48 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
         // What clients said and nobody could read is no clean end.
         Some(desk) => Ok(desk.finish().await.map_or_else(Exit::of, |()| exit)),
         None => Ok(exit),
+    }
+}
+
+/// Starts the servers of a program: one for connections, one for datagrams.
+fn start(
+    program: &Program,
+    plan: &Plan,
+    limits: &Limits,
+    told: &Told,
+) -> adit::Result<Vec<Running>> {
+    let mut servers = Vec::new();
+    if !plan.streams.is_empty() {
+        let mut server = Server::streams(program.clone()).limits(limits.clone());
+        for address in &plan.streams {
+            server = server.listen(address);
+        }
+        let server = if plan.once { server.once() } else { server };
+        servers.push(server.observe(told.clone()).start()?);
+    }
+    if !plan.datagrams.is_empty() {
+        let mut server = Server::new(program.datagrams()).limits(limits.clone());
+        for address in &plan.datagrams {
+            server = server.listen_datagrams(address);
+        }
+        servers.push(server.observe(told.clone()).start()?);
+    }
+    Ok(servers)
+}
+
+/// A program serves alone, and has no messages but datagrams.
+fn program_is_alone(args: &Serve, service: Option<Service>) -> adit::Result<()> {
+    if let Some(service) = service {
+        let what = format!("a service, {}, and a program", service.name());
+        return Err(usage(what, "one of them: adit serve ADDR -- CMD"));
+    }
+    let flags = [(args.frame.is_some(), "--frame"), (args.crlf, "-C/--crlf")];
+    match flags.into_iter().find(|(is_there, _)| *is_there) {
+        Some((_, flag)) => {
+            let what = format!("{flag} is for talking by hand: a program gets bytes as they are");
+            Err(usage(what, "leave it out"))
+        }
+        None => Ok(()),
     }
 }
 
@@ -169,12 +220,15 @@ fn users_limits(flags: &crate::args::Limits) -> house::UsersLimits {
 }
 
 /// The limits that the flags ask for.
-fn limits(args: &Serve, service: Option<Service>) -> Limits {
-    let (flags, by_hand) = (&args.limits, service.is_none());
+fn limits(args: &Serve, plan: &Plan) -> Limits {
+    let flags = &args.limits;
     let defaults = Limits::default();
     let seconds = |seconds| Limit::At(Duration::from_secs(seconds));
-    let (idle, stall) =
-        if by_hand { (Limit::Off, seconds(300)) } else { (defaults.idle, defaults.stall) };
+    let (idle, stall) = match (plan.service, &plan.program) {
+        (Some(_), _) => (defaults.idle, defaults.stall),
+        (None, Some(_)) => (defaults.idle, seconds(300)),
+        (None, None) => (Limit::Off, seconds(300)),
+    };
     Limits {
         conversations: args.house.max_conns,
         message: flags.message_timeout.unwrap_or(defaults.message),
@@ -187,7 +241,7 @@ fn limits(args: &Serve, service: Option<Service>) -> Limits {
 }
 
 /// `client: adit 7000    stop: Ctrl-C    open to others: adit serve echo :7000`
-fn next_step(endpoint: &Endpoint, service: Option<&str>) -> String {
+fn next_step(endpoint: &Endpoint, plan: &Plan) -> String {
     let scheme = if endpoint.transport() == Transport::Udp { "udp://" } else { "" };
     let place = endpoint.place_text();
     let port = endpoint.socket_addr().map(|address| address.port());
@@ -199,8 +253,12 @@ fn next_step(endpoint: &Endpoint, service: Option<&str>) -> String {
     };
     let mut line = format!("client: {client}    stop: Ctrl-C");
     if let (Reach::Loopback, Some(port)) = (endpoint.reach(), port) {
-        let service = service.map_or_else(String::new, |service| format!("{service} "));
-        line.push_str(&format!("    open to others: adit serve {service}{scheme}:{port}"));
+        let serve = match (plan.service, &plan.program) {
+            (Some(service), _) => format!("{} {scheme}:{port}", service.name()),
+            (None, Some(_)) => format!("--open {scheme}:{port} -- .."),
+            (None, None) => format!("{scheme}:{port}"),
+        };
+        line.push_str(&format!("    open to others: adit serve {serve}"));
     }
     line
 }

@@ -1,0 +1,605 @@
+//! Programs behind connections: bytes, ends, statuses, limits, and that nothing of them stays behind.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use common::{
+    DEADLINE, Program, Scratch, Server, adit, client, finish, noise, read_line, read_to_end, reset,
+    run, serve, timed, udp_socket,
+};
+
+const MB: usize = 1_000_000;
+
+/// Looks again and again until it holds.
+#[track_caller]
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < end, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Every process: its number, its parent, its state.
+fn processes() -> Vec<(u32, u32, char)> {
+    let folders = fs::read_dir("/proc").unwrap().flatten();
+    let stats = folders.filter_map(|folder| fs::read_to_string(folder.path().join("stat")).ok());
+    stats.filter_map(|stat| read_stat(&stat)).collect()
+}
+
+fn read_stat(stat: &str) -> Option<(u32, u32, char)> {
+    let (pid, rest) = stat.split_once(" (")?;
+    // The name may hold anything, brackets too.
+    let mut fields = rest.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((pid.parse().ok()?, fields.next()?.parse().ok()?, state))
+}
+
+/// Everything that descends from a process.
+fn descendants(of: u32) -> Vec<(u32, char)> {
+    let all = processes();
+    let mut found: Vec<(u32, char)> = Vec::new();
+    let mut parents = vec![of];
+    while let Some(parent) = parents.pop() {
+        let children = all.iter().filter(|(_, of, _)| *of == parent);
+        for (pid, _, state) in children {
+            found.push((*pid, *state));
+            parents.push(*pid);
+        }
+    }
+    found
+}
+
+/// The guard: the one child of a server with a program.
+fn guard_of(server: &Server) -> u32 {
+    let all = processes();
+    let mut children = all.iter().filter(|(_, parent, _)| *parent == server.program.id());
+    children.next().unwrap().0
+}
+
+/// Is the process there, and no zombie?
+fn is_alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| read_stat(&stat))
+        .is_some_and(|(_, _, state)| state != 'Z')
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// Asks over a connection and reads the whole answer.
+fn ask(server: &Server, question: &[u8]) -> Vec<u8> {
+    let mut stream = client(server.tcp());
+    stream.write_all(question).unwrap();
+    finish(&stream);
+    read_to_end(&mut stream)
+}
+
+// Bytes and ends.
+
+#[test]
+fn ten_megabytes_go_through_a_program_and_come_back_equal() {
+    let server = serve(&["127.0.0.1:0", "--", "cat"]);
+    let question = noise(11, 10 * MB);
+    let mut stream = client(server.tcp());
+    let mut sending = stream.try_clone().unwrap();
+    let sent = question.clone();
+    let writer = std::thread::spawn(move || {
+        sending.write_all(&sent).unwrap();
+        sending.shutdown(Shutdown::Write).unwrap();
+    });
+    let answer = read_to_end(&mut stream);
+    writer.join().unwrap();
+    assert!(answer == question, "{} bytes came back", answer.len());
+    assert_eq!(server.stop().status, 0);
+}
+
+#[test]
+fn the_answer_goes_on_after_the_end_of_the_question_and_the_question_after_that_of_the_answer() {
+    let script = "cat >/dev/null; echo got all; read more; echo \"${more:-nothing more}\"";
+    let server = serve(&["127.0.0.1:0", "--", "sh", "-c", script]);
+    assert_eq!(ask(&server, b"question\n"), b"got all\nnothing more\n");
+    // Its end ends our direction; the client may go on.
+    let server = serve(&["127.0.0.1:0", "-v", "--", "echo", "hello"]);
+    let mut stream = client(server.tcp());
+    assert_eq!(read_to_end(&mut stream), b"hello\n");
+    stream.write_all(b"still here\n").unwrap();
+    finish(&stream);
+    let log = server.program.err.wait_for("\n-1 ");
+    assert!(!log.contains("code="), "{log}");
+}
+
+#[test]
+fn what_a_program_has_written_is_sent_before_its_failure_ends_the_connection() {
+    let script = "head -c 3000000 /dev/zero; exit 7";
+    let server = serve(&["127.0.0.1:0", "--json", "--", "sh", "-c", script]);
+    let mut stream = client(server.tcp());
+    let place = stream.local_addr().unwrap();
+    assert_eq!(read_to_end(&mut stream).len(), 3_000_000);
+    finish(&stream);
+    let log = server.program.err.wait_for("\"ev\":\"close\"");
+    let error = log.lines().find(|line| line.contains("\"ev\":\"error\"")).unwrap();
+    assert!(error.contains(&format!("sh failed for peer {place}: exit 7")), "{error}");
+    assert!(error.contains("\"code\":\"handler\"") && error.contains("\"where\":\"program\""));
+    let close = log.lines().find(|line| line.contains("\"ev\":\"close\"")).unwrap();
+    assert!(close.contains("\"code\":\"handler\"") && close.contains("\"out\":3000000"), "{close}");
+}
+
+#[test]
+fn a_failure_is_logged_with_its_peer_and_the_server_lives_on() {
+    let server = serve(&["127.0.0.1:0", "--", "sh", "-c", "read a; [ \"$a\" = ok ] || kill -9 $$"]);
+    let mut stream = client(server.tcp());
+    let place = stream.local_addr().unwrap();
+    stream.write_all(b"no\n").unwrap();
+    assert_eq!(read_to_end(&mut stream), b"");
+    let said = format!(
+        "adit: sh failed for peer {place}: signal 9 (code=handler); the peer got a closed connection\n"
+    );
+    server.program.err.wait_for(&said);
+    assert_eq!(ask(&server, b"ok\n"), b"");
+    let ran = server.stop();
+    assert_eq!((ran.status, ran.err.matches("failed").count()), (0, 1), "{ran:?}");
+}
+
+#[test]
+fn a_program_that_reads_nothing_is_served_like_any_other() {
+    let server = serve(&["127.0.0.1:0", "-v", "--", "true"]);
+    for _ in 0..20 {
+        let mut stream = client(server.tcp());
+        // It may be over before that.
+        drop(stream.write_all(&noise(1, 10_000)));
+        drop(stream.shutdown(Shutdown::Write));
+        assert_eq!(read_to_end(&mut stream), b"");
+    }
+    let log = server.program.err.wait_for("\n-20 ");
+    assert!(!log.contains("code="), "{log}");
+}
+
+#[test]
+fn once_ends_with_the_status_of_the_conversation() {
+    let mut server = serve(&["127.0.0.1:0", "--once", "--", "cat"]);
+    assert_eq!(ask(&server, b"hello"), b"hello");
+    assert_eq!(server.program.wait().status, 0);
+    let mut server = serve(&["127.0.0.1:0", "--once", "--", "false"]);
+    assert_eq!(ask(&server, b""), b"");
+    let ran = server.program.wait();
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(ran.err.contains("false failed for peer"), "{ran:?}");
+}
+
+// What a program is given.
+
+#[test]
+fn a_program_has_exactly_three_descriptors_the_limit_from_before_and_signals_as_new() {
+    // Whoever starts adit ignores some and leaves it a descriptor.
+    let script = "ulimit -Sn 200; trap '' HUP PIPE USR1; exec \"$@\" 3>\"$READY\" 7<&0";
+    let report =
+        "ls /proc/self/fd; ulimit -Sn; grep -E '^(Sig(Ign|Blk)|NoNewPrivs)' /proc/self/status";
+    let words = ["127.0.0.1:0", "--", "sh", "-c", report];
+    let server = Server::start(script, &words);
+    let told = String::from_utf8(ask(&server, b"")).unwrap();
+    // The list is open as 3 while it is read.
+    assert_eq!(
+        told.split_whitespace().collect::<Vec<_>>().join(" "),
+        "0 1 2 3 200 SigBlk: 0000000000000000 SigIgn: 0000000000000000 NoNewPrivs: 1"
+    );
+}
+
+/// The variables that a program sees.
+fn environment(told: &[u8]) -> BTreeMap<String, String> {
+    let text = String::from_utf8(told.to_vec()).unwrap();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn the_environment_is_an_allow_list_and_the_addresses_in_numbers() {
+    let script = "SECRET=1 ASKED=2 LC_TIME=C TZ=UTC exec \"$@\" 3>\"$READY\"";
+    let server = Server::start(script, &["127.0.0.1:0", "--env", "ASKED", "--", "env"]);
+    let mut stream = client(server.tcp());
+    let (ours, theirs) = (stream.local_addr().unwrap(), server.tcp());
+    let told = environment(&read_to_end(&mut stream));
+    assert_eq!(told.get("SECRET"), None);
+    for (name, value) in [
+        ("ASKED", "2"),
+        ("LC_TIME", "C"),
+        ("TZ", "UTC"),
+        ("PROTO", "TCP"),
+        ("TCPLOCALIP", "127.0.0.1"),
+        ("TCPLOCALPORT", &theirs.port().to_string()),
+        ("TCPREMOTEIP", "127.0.0.1"),
+        ("TCPREMOTEPORT", &ours.port().to_string()),
+        ("ADIT_SCHEME", "tcp"),
+        ("ADIT_CONN", "1"),
+        ("ADIT_PEER_ADDR", "127.0.0.1"),
+        ("ADIT_PEER_PORT", &ours.port().to_string()),
+        ("ADIT_LOCAL_ADDR", "127.0.0.1"),
+        ("ADIT_LOCAL_PORT", &theirs.port().to_string()),
+    ] {
+        assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    let allowed = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR", "PROTO"];
+    let is_known = |name: &str| {
+        allowed.contains(&name)
+            || ["LC_", "TCP", "ADIT_"].iter().any(|start| name.starts_with(start))
+            || ["ASKED", "TZ"].contains(&name)
+    };
+    assert!(told.keys().all(|name| is_known(name)), "{told:?}");
+}
+
+#[test]
+fn over_a_unix_socket_a_program_learns_who_has_connected() {
+    let scratch = Scratch::new();
+    let path = scratch.join("door");
+    let _server = serve(&[&path, "--", "env"]);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let told = environment(&read_to_end(&mut stream));
+    for (name, value) in [
+        ("PROTO", "UNIX"),
+        ("UNIXLOCALPATH", &*path),
+        ("UNIXREMOTEPID", &std::process::id().to_string()),
+        ("UNIXREMOTEEUID", &rustix::process::geteuid().as_raw().to_string()),
+        ("UNIXREMOTEEGID", &rustix::process::getegid().as_raw().to_string()),
+    ] {
+        assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}");
+    }
+}
+
+#[test]
+fn a_user_is_become_for_good() {
+    if !rustix::process::geteuid().is_root() {
+        return common::skipped("only root can become somebody else");
+    }
+    let report = "id -u; id -G; echo $HOME $USER; grep -E '^[UG]id' /proc/self/status";
+    let server = serve(&["127.0.0.1:0", "--user", "nobody", "--", "sh", "-c", report]);
+    let told = String::from_utf8(ask(&server, b"")).unwrap();
+    let of_nobody = |flag| run(std::process::Command::new("id").args([flag, "nobody"]), b"").text();
+    let (uid, groups) = (of_nobody("-u"), of_nobody("-G"));
+    assert!(told.starts_with(&format!("{uid}{groups}")), "{told}");
+    assert!(told.contains(" nobody\n"), "{told}");
+    // Real, effective, saved and of the file system.
+    let line = format!("Uid:\t{0}\t{0}\t{0}\t{0}\n", uid.trim());
+    assert!(told.contains(&line), "{told}");
+}
+
+#[test]
+fn a_shell_reads_the_command_only_if_it_is_asked_to() {
+    let server = serve(&["127.0.0.1:0", "--", "echo", "$HOME; true | cat"]);
+    assert_eq!(ask(&server, b""), b"$HOME; true | cat\n");
+    let server = serve(&["127.0.0.1:0", "--sh", "--", "tr a-z A-Z | rev; echo $1", "more"]);
+    server.program.err.wait_for("a shell reads the command because of --sh");
+    assert_eq!(ask(&server, b"abc\n"), b"CBA\nmore\n");
+}
+
+// Ends of programs that do not end.
+
+#[test]
+fn at_the_end_of_a_conversation_its_program_ends_with_its_group() {
+    let script = "trap 'echo told >&2; exit' TERM; sleep 1000 & echo $! $$; wait";
+    let server = serve(&["127.0.0.1:0", "--", "sh", "-c", script]);
+    let mut stream = client(server.tcp());
+    let line = read_line(&mut stream);
+    let pids: Vec<u32> = line.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    assert!(pids.iter().all(|pid| is_alive(*pid)));
+    reset(stream);
+    server.program.err.wait_for("told\n");
+    wait_until("the group ends", || !pids.iter().any(|pid| is_alive(*pid)));
+    let log = server.program.err.wait_for("(code=reset)");
+    assert!(!log.contains("handler)"), "{log}");
+}
+
+#[test]
+fn a_program_that_ignores_the_order_to_end_is_killed_after_a_second() {
+    let script = "trap '' TERM; echo $$; while :; do sleep 1000; done";
+    let server = serve(&["127.0.0.1:0", "--max-time", "300ms", "-v", "--", "sh", "-c", script]);
+    let mut stream = client(server.tcp());
+    let pid = read_line(&mut stream).trim().parse().unwrap();
+    let (_, lasted) = timed(|| wait_until("it is killed", || !is_alive(pid)));
+    assert!(lasted > Duration::from_millis(1200), "after {lasted:?}");
+    server.program.err.wait_for("(code=max-time)");
+}
+
+#[test]
+fn whoever_holds_on_to_the_connection_of_a_program_that_has_ended_keeps_nobody_waiting() {
+    // One stays in the group, the other leaves it; both keep standard output.
+    let script = "sleep 1000 & setsid sh -c 'echo away; exec sleep 1000' & read line; echo done";
+    let server = serve(&["127.0.0.1:0", "--", "sh", "-c", script]);
+    let mut stream = client(server.tcp());
+    assert_eq!(read_line(&mut stream), "away\n");
+    stream.write_all(b"go\n").unwrap();
+    finish(&stream);
+    assert_eq!(read_to_end(&mut stream), b"done\n");
+    // The one of its own session stays until the server ends.
+    let guard = guard_of(&server);
+    wait_until("one is left", || descendants(guard).len() == 1);
+    let left = descendants(guard)[0].0;
+    assert_eq!(server.stop().status, 0);
+    wait_until("it is gone", || !is_alive(left));
+}
+
+#[test]
+fn nothing_survives_a_server_that_is_killed() {
+    // A program, its child, one with a session of its own, one that ignores the order, a stopped one.
+    let script = "sleep 1001 & setsid sh -c 'sleep 1002 & sleep 1003' & \
+                  (trap '' TERM HUP; sleep 1004) & sh -c 'kill -STOP $$' & echo $$; exec sleep 1005";
+    let server = serve(&["127.0.0.1:0", "--", "sh", "-c", script]);
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| client(server.tcp())).collect();
+    for stream in &mut streams {
+        read_line(stream);
+    }
+    let guard = guard_of(&server);
+    wait_until("all run", || descendants(guard).len() == 5 * 7);
+    let mut all: Vec<u32> = descendants(guard).into_iter().map(|(pid, _)| pid).collect();
+    all.push(guard);
+    signal(server.program.id(), Signal::KILL);
+    let ((), lasted) =
+        timed(|| wait_until("all are gone", || !all.iter().any(|pid| is_alive(*pid))));
+    assert!(lasted < Duration::from_secs(10), "after {lasted:?}");
+}
+
+#[test]
+fn a_guard_that_is_killed_takes_its_programs_with_it_and_a_new_one_takes_over() {
+    let server = serve(&["127.0.0.1:0", "--", "cat"]);
+    let mut stream = client(server.tcp());
+    stream.write_all(b"hello\n").unwrap();
+    assert_eq!(read_line(&mut stream), "hello\n");
+    let guard = guard_of(&server);
+    let program = descendants(guard)[0].0;
+    signal(guard, Signal::KILL);
+    assert_eq!(read_to_end(&mut stream), b"");
+    wait_until("its program is gone", || !is_alive(program));
+    server.program.err.wait_for("its guard was killed (code=handler)");
+    let answer = ask(&server, b"again");
+    assert_eq!(answer, b"again", "{}", server.program.err.text());
+    assert_eq!(server.stop().status, 0);
+}
+
+#[test]
+fn a_thousand_short_connections_leave_no_zombie_and_no_descriptor() {
+    let server = serve(&["127.0.0.1:0", "--", "echo", "hello"]);
+    let open = |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert_eq!(ask(&server, b""), b"hello\n");
+    let guard = guard_of(&server);
+    wait_until("the first is gone", || descendants(guard).is_empty());
+    let before = (open(server.program.id()), open(guard));
+    let ask_many = |count| (0..count).for_each(|_| assert_eq!(ask(&server, b""), b"hello\n"));
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| ask_many(250))));
+    });
+    wait_until("all are gone", || descendants(server.program.id()) == [(guard, 'S')]);
+    wait_until("all is closed", || (open(server.program.id()), open(guard)) <= before);
+    let ran = server.stop();
+    assert_eq!((ran.status, is_alive(guard)), (0, false), "{ran:?}");
+}
+
+#[test]
+fn a_drain_waits_for_a_program_and_a_limit_on_it_ends_it() {
+    let mut server = serve(&["127.0.0.1:0", "--", "cat"]);
+    let mut stream = client(server.tcp());
+    stream.write_all(b"one\n").unwrap();
+    assert_eq!(read_line(&mut stream), "one\n");
+    server.program.signal(Signal::TERM);
+    stream.write_all(b"two\n").unwrap();
+    assert_eq!(read_line(&mut stream), "two\n");
+    finish(&stream);
+    assert_eq!(read_to_end(&mut stream), b"");
+    assert_eq!(server.program.wait().status, 0);
+
+    let mut server = serve(&["127.0.0.1:0", "--drain", "100ms", "--", "cat"]);
+    let mut stream = client(server.tcp());
+    stream.write_all(b"one\n").unwrap();
+    assert_eq!(read_line(&mut stream), "one\n");
+    let program = descendants(guard_of(&server))[0].0;
+    server.program.signal(Signal::TERM);
+    assert_eq!(server.program.wait().status, 143);
+    assert!(!is_alive(program));
+}
+
+// Who may, and how many.
+
+#[test]
+fn with_one_program_at_a_time_the_second_client_waits_for_the_first() {
+    let server = serve(&["127.0.0.1:0", "--max-children", "1", "-v", "--", "cat"]);
+    let mut first = client(server.tcp());
+    first.write_all(b"first\n").unwrap();
+    assert_eq!(read_line(&mut first), "first\n");
+    let mut second = client(server.tcp());
+    second.write_all(b"second\n").unwrap();
+    server.program.err.wait_for("limit conversations 1: wait");
+    assert!(!server.program.err.text().contains("\n+2 "));
+    finish(&first);
+    assert_eq!(read_to_end(&mut first), b"");
+    assert_eq!(read_line(&mut second), "second\n");
+}
+
+#[test]
+fn a_program_is_open_to_others_only_if_that_was_said() {
+    let is_root = rustix::process::geteuid().is_root();
+    let ran = run(&mut adit(&["serve", "0.0.0.0:0", "--", "cat"]), b"");
+    ran.assert_failed(2, "unsafe");
+    assert!(ran.err.contains("would be open to everyone"), "{ran:?}");
+    let words: &[&str] = if is_root {
+        let ran = run(&mut adit(&["serve", "--open", "0.0.0.0:0", "--", "cat"]), b"");
+        ran.assert_failed(2, "unsafe");
+        assert!(ran.err.contains("would run as root"), "{ran:?}");
+        &["0.0.0.0:0", "--open", "--user", "nobody", "--", "cat"]
+    } else {
+        &["0.0.0.0:0", "--open", "--", "cat"]
+    };
+    let server = serve(words);
+    let mut stream = client((common::own_ip(), server.tcp().port()));
+    stream.write_all(b"hello").unwrap();
+    finish(&stream);
+    assert_eq!(read_to_end(&mut stream), b"hello");
+}
+
+#[test]
+fn a_program_that_vanishes_is_told_of_now_and_then_and_is_served_when_it_is_back() {
+    let scratch = Scratch::new();
+    let (path, away) = (scratch.join("answer"), scratch.join("away"));
+    fs::write(&path, "#!/bin/sh\necho hello\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let server = serve(&["127.0.0.1:0", "--", &path]);
+    assert_eq!(ask(&server, b""), b"hello\n");
+    fs::rename(&path, &away).unwrap();
+    for _ in 0..20 {
+        assert_eq!(ask(&server, b""), b"");
+    }
+    fs::rename(&away, &path).unwrap();
+    assert_eq!(ask(&server, b""), b"hello\n");
+    let said =
+        format!("adit: cannot run {path}: no such file (code=not-found); the peer got a closed");
+    server.program.err.wait_for(&said);
+    let ran = server.stop();
+    assert!(ran.status == 0 && ran.err.matches("cannot run").count() <= 4, "{ran:?}");
+}
+
+#[test]
+fn a_program_that_is_not_there_or_does_not_run_is_refused_before_anything_listens() {
+    let scratch = Scratch::new();
+    let (text, folder) = (scratch.join("text"), scratch.join("folder"));
+    fs::write(&text, "no program\n").unwrap();
+    fs::create_dir(&folder).unwrap();
+    for (program, status, why) in [
+        (&*scratch.join("no-such"), 127, "no such file (code=not-found)"),
+        ("no-such-program-here", 127, "no such file (code=not-found)"),
+        (&*text, 126, "not executable (code=cannot-run)"),
+        (&*folder, 126, "it is a directory (code=cannot-run)"),
+    ] {
+        let ran = run(&mut adit(&["serve", "127.0.0.1:0", "--", program]), b"");
+        let said = format!("adit: cannot run {program}: {why}; not listening\n");
+        assert_eq!((ran.status, ran.err), (status, said));
+        let ran = run(&mut adit(&["127.0.0.1:1", "--", program]), b"");
+        let said = format!("adit: cannot run {program}: {why}; not connecting\n");
+        assert_eq!((ran.status, ran.err), (status, said));
+    }
+}
+
+// Datagrams.
+
+#[test]
+fn each_datagram_has_a_program_of_its_own_and_many_peers_are_served_at_once() {
+    // Each waits for the others: served one after the other, nobody would be answered.
+    let scratch = Scratch::new();
+    let script = "read name; : >\"$0/$name\"; while [ $(ls \"$0\" | wc -l) -lt 5 ]; do sleep 0.01; done; \
+                  echo \"$PROTO $UDPREMOTEPORT $name\"";
+    let folder = scratch.path().to_str().unwrap();
+    let server = serve(&["udp://127.0.0.1:0", "--", "sh", "-c", script, folder]);
+    let sockets: Vec<_> = (0..5).map(|_| udp_socket()).collect();
+    for (number, socket) in sockets.iter().enumerate() {
+        socket.send_to(format!("peer{number}\n").as_bytes(), server.udp()).unwrap();
+    }
+    let mut answer = [0; 100];
+    for (number, socket) in sockets.iter().enumerate() {
+        let port = socket.local_addr().unwrap().port();
+        let bytes = socket.recv(&mut answer).unwrap();
+        let expected = format!("UDP {port} peer{number}\n");
+        assert_eq!(String::from_utf8_lossy(&answer[..bytes]), expected);
+    }
+}
+
+#[test]
+fn a_datagram_is_the_whole_input_and_no_output_is_no_answer() {
+    let script = "wc -c | tr -d '\\n'; [ \"$(cat)\" ] ; :";
+    let server = serve(&["udp://127.0.0.1:0", "--", "sh", "-c", script]);
+    let socket = udp_socket();
+    let mut answer = [0; 100];
+    for bytes in [0, 1, 1472, 60_000] {
+        socket.send_to(&noise(1, bytes), server.udp()).unwrap();
+        let length = socket.recv(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer[..length]), bytes.to_string());
+    }
+    let script = "read word; [ $word = silent ] || echo $word";
+    let server = serve(&["udp://127.0.0.1:0", "--", "sh", "-c", script]);
+    socket.send_to(b"silent\n", server.udp()).unwrap();
+    socket.send_to(b"loud\n", server.udp()).unwrap();
+    let length = socket.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"loud\n");
+}
+
+#[test]
+fn a_program_that_fails_for_a_datagram_is_told_of_and_the_next_is_served() {
+    let script = "read word; echo $word; [ $word = good ]";
+    let server = serve(&["udp://127.0.0.1:0", "--", "sh", "-c", script]);
+    let socket = udp_socket();
+    socket.send_to(b"bad\n", server.udp()).unwrap();
+    let place = socket.local_addr().unwrap();
+    server.program.err.wait_for(&format!("sh failed for peer {place}: exit 1 (code=handler)"));
+    socket.send_to(b"good\n", server.udp()).unwrap();
+    let mut answer = [0; 100];
+    let length = socket.recv(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"good\n");
+}
+
+// The client's side.
+
+#[test]
+fn a_program_talks_to_a_server_in_the_place_of_the_keyboard() {
+    let server = serve(&["upper", "127.0.0.1:0"]);
+    let scratch = Scratch::new();
+    let script = "echo hello $TCPREMOTEPORT; read answer; echo \"$answer\" >\"$0\"; echo bye";
+    let file = scratch.join("answer");
+    let place = server.tcp().to_string();
+    let ran = run(&mut adit(&[&place, "--", "sh", "-c", script, &file]), b"not read");
+    ran.assert_clean("");
+    let expected = format!("HELLO {}\n", server.tcp().port());
+    assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+}
+
+#[test]
+fn ten_megabytes_go_each_way_between_two_programs() {
+    let scratch = Scratch::new();
+    let (question, answer) = (noise(12, 10 * MB), noise(13, 10 * MB));
+    fs::write(scratch.join("question"), &question).unwrap();
+    fs::write(scratch.join("answer"), &answer).unwrap();
+    // Standard input of what runs in the background is another one unless it is kept.
+    let exchange = "exec 3<&0; head -c 10000000 <&3 >\"$1\" & cat \"$0\"; wait";
+    let [from, to] = ["answer", "got-question"].map(|name| scratch.join(name));
+    let mut server = serve(&["127.0.0.1:0", "--once", "--", "sh", "-c", exchange, &from, &to]);
+    let place = server.tcp().to_string();
+    let [from, to] = ["question", "got-answer"].map(|name| scratch.join(name));
+    run(&mut adit(&[&place, "--", "sh", "-c", exchange, &from, &to]), b"").assert_clean("");
+    let ran = server.program.wait();
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(fs::read(scratch.join("got-question")).unwrap() == question);
+    assert!(fs::read(scratch.join("got-answer")).unwrap() == answer);
+}
+
+#[test]
+fn the_status_of_a_program_is_that_of_connect() {
+    let server = serve(&["discard", "127.0.0.1:0", "-v"]);
+    let place = server.tcp().to_string();
+    let ran = run(&mut adit(&[&place, "--", "sh", "-c", "echo some; exit 7"]), b"");
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert_eq!(ran.err, format!("adit: sh failed for peer {place}: exit 7 (code=handler)\n"));
+    // What it had said was sent all the same.
+    server.program.err.wait_for("-1 ");
+    assert!(server.program.err.text().contains("  in 5 B  "), "{}", server.program.err.text());
+}
+
+#[test]
+fn the_program_of_a_client_that_is_killed_does_not_live_on() {
+    let server = serve(&["echo", "127.0.0.1:0"]);
+    let place = server.tcp().to_string();
+    let script = "setsid sleep 1000 & echo ready; exec sleep 1000";
+    let mut client = Program::start(&mut adit(&[&place, "-v", "--", "sh", "-c", script]));
+    wait_until("both run", || descendants(client.id()).len() == 3);
+    let all: Vec<u32> = descendants(client.id()).into_iter().map(|(pid, _)| pid).collect();
+    client.signal(Signal::KILL);
+    client.wait();
+    wait_until("all are gone", || !all.iter().any(|pid| is_alive(*pid)));
+}
