@@ -5,6 +5,7 @@
 //! and spawns on top of it; `adit-net` names the operating system.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod address;
 pub mod amplification;
 pub mod backoff;
