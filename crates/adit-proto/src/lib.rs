@@ -18,3 +18,4 @@ pub mod event;
 pub mod json;
 pub mod limits;
 pub mod race;
+pub mod rate;
