@@ -19,3 +19,4 @@ pub mod json;
 pub mod limits;
 pub mod race;
 pub mod rate;
+pub mod sources;
