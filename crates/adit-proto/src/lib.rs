@@ -17,6 +17,7 @@ pub mod escape;
 pub mod event;
 pub mod json;
 pub mod limits;
+pub mod proxy;
 pub mod race;
 pub mod rate;
 pub mod sources;
