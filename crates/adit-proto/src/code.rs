@@ -57,13 +57,19 @@ codes! {
     Lost = "lost",
     /// The server has as many conversations as it may.
     Full = "full",
-    /// The handler's factory did not want this peer.
+    /// It made room for a newcomer: it was the one that had been idle for longest.
+    Shed = "shed",
+    /// The access list, or the handler's factory, did not want this peer.
     NotAllowed = "not-allowed",
+    /// The peer's address has too much open, comes too fast, or is held off for what it did.
+    RateLimited = "rate-limited",
     // Data.
     /// A message longer than the limit or than the transport takes.
     TooBig = "too-big",
     /// Bytes that are no message, or a message that cannot be framed.
     BadFrame = "bad-frame",
+    /// The connection did not begin with the PROXY header that it must have.
+    BadProxyHeader = "bad-proxy-header",
     // Here.
     /// No file descriptor left.
     NoDescriptors = "no-fds",
@@ -87,6 +93,8 @@ codes! {
     // Limits.
     /// Names, addresses and connecting took too long.
     ConnectTimeout = "connect-timeout",
+    /// The PROXY header took too long.
+    HandshakeTimeout = "handshake-timeout",
     /// A started message was not finished in time, or the first one never began.
     MessageTimeout = "message-timeout",
     /// No byte in either direction for too long.

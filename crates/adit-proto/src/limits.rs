@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::rate::Rate;
+
 /// A bound that is on unless `Off` is spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a bound is there or it is not")]
@@ -36,6 +38,20 @@ pub enum Overlong {
     Skip,
 }
 
+/// What to do with a newcomer when there are as many conversations as may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// It waits in the kernel's queue, where it costs nothing.
+    #[default]
+    Wait,
+    /// It is let in, and closed at once: whoever balances over several servers knows where it stands.
+    Refuse,
+    /// The conversation that has been idle for longest makes room, with the code `shed`. One that owes
+    /// answers is not idle; if all do, the newcomer is refused.
+    Shed,
+}
+
 /// What a server spends on its peers. Everything is on by default.
 ///
 /// ```
@@ -54,6 +70,21 @@ pub struct Limits {
     /// Connections at once, over all threads; 10,000. Newcomers wait in the kernel's queue. Never
     /// above the descriptor limit less a reserve of a quarter, 64 at most.
     pub conversations: Limit<usize>,
+    /// What happens to newcomers then; they wait.
+    pub when_full: WhenFull,
+    /// Connections at once of one source, which is an IPv4 address or a /64 of IPv6; 100. One more is
+    /// refused, and nobody else is.
+    pub per_source: Limit<usize>,
+    /// New connections of one source; 50 a second, 100 at once. One more is refused, and nobody else is.
+    pub conn_rate: Limit<Rate>,
+    /// Are `per_source` and `conn_rate` off for sources on loopback? They are: whoever is on this host
+    /// has one address for all its programs.
+    pub exempt_loopback: bool,
+    /// Refused connections that are being closed so that the peer reads an end, 0.2 s each; 16. Above
+    /// that they are closed at once, which the peer may read as a reset.
+    pub turn_away: usize,
+    /// Time for what comes before a conversation, a PROXY header; 10 s.
+    pub handshake: Limit<Duration>,
     /// Longest message from a peer, framing not counted; 1 MiB.
     pub message_bytes: usize,
     /// Longest message a handler may send at once; 1 MiB. Larger answers belong in a stream.
@@ -105,6 +136,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             conversations: Limit::At(10_000),
+            when_full: WhenFull::Wait,
+            per_source: Limit::At(100),
+            conn_rate: Limit::At(Rate { per_second: 50, burst: 100 }),
+            exempt_loopback: true,
+            turn_away: 16,
+            handshake: Limit::At(Duration::from_secs(10)),
             message_bytes: 1 << 20,
             reply_bytes: 1 << 20,
             unsent_bytes: 256 << 10,

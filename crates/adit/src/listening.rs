@@ -270,7 +270,7 @@ fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
             let local = alive.peer.local();
             let accept = (Call::Accept, Some(io.descriptor()));
             worker.context.observers.call(Some((number, remote)), accept, local);
-            emit(What::Open { local });
+            emit(What::Open { local, via: None });
             Some((io, alive))
         }
         Err(error) => {

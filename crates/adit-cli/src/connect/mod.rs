@@ -173,7 +173,10 @@ impl Link<'_> {
     async fn hold(&mut self, conn: Conn) -> adit::Result<pump::Ended> {
         let look = conn.look();
         let local = look.local().map_or_else(String::new, |local| local.place_text());
-        self.voice.emit(Some((look.number(), look.remote())), What::Open { local: look.local() });
+        self.voice.emit(
+            Some((look.number(), look.remote())),
+            What::Open { local: look.local(), via: None },
+        );
         if self.voice.is_verbose() {
             self.voice.note(&format!("connected to {} from {local}", look.remote()));
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Call, Event, SCHEMA, What};
+use super::{Action, Call, Event, SCHEMA, What};
 use crate::code::Code;
 use crate::json::{base64, json_string};
 
@@ -129,9 +129,12 @@ impl What<'_> {
                 text(line, "reach", reach.word());
             }
             Self::Call { .. } => self.call_fields(line),
-            Self::Open { local } => {
+            Self::Open { local, via } => {
                 if let Some(local) = local {
                     text(line, "local", &local.place_text());
+                }
+                if let Some(via) = via {
+                    text(line, "via", &via.place_text());
                 }
             }
             Self::Data { dir, seq, bytes, .. } => {
@@ -158,6 +161,9 @@ impl What<'_> {
                 text(line, "name", name);
                 field(line, ',', "value", value);
                 text(line, "action", action.word());
+                if let Action::Refuse(code) = action {
+                    text(line, "code", code.word());
+                }
                 field(line, ',', "count", count);
             }
             Self::Error { code, text: words, place, fatal } => {
@@ -291,7 +297,7 @@ mod tests {
             ),
             (
                 &udp,
-                What::Open { local: None },
+                What::Open { local: None, via: None },
                 r#""ev":"open","conn":2,"peer":"127.0.0.1:4711","role":"server","scheme":"udp""#,
             ),
             (

@@ -94,6 +94,8 @@ impl Call {
 pub enum Action {
     /// Somebody waits until there is room.
     Wait,
+    /// A newcomer was turned away, for this reason.
+    Refuse(Code),
     /// The conversation was ended.
     Close,
     /// Bytes or datagrams were dropped.
@@ -107,6 +109,7 @@ impl Action {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Wait => "wait",
+            Self::Refuse(_) => "refuse",
             Self::Close => "close",
             Self::Drop => "drop",
             Self::Report => "report",
@@ -159,6 +162,8 @@ pub enum What<'a> {
     Open {
         /// Our end of it.
         local: Option<&'a Endpoint>,
+        /// The proxy that named the peer; none if the peer came by itself.
+        via: Option<&'a Endpoint>,
     },
     /// Bytes were read or written, or a datagram received or sent.
     Data {

@@ -24,7 +24,10 @@ pub(super) async fn carry(client: Conn, route: &Route) -> Result<(), BoxError> {
     let mut guard = BadEnd(vec![Arc::clone(&client)]);
     let target = route.dial(client.number).connect(&route.target).await?.into_wire();
     guard.0.push(Arc::clone(&target));
-    route.tell(client.number, &target.remote, || What::Open { local: target.local.as_ref() });
+    route.tell(client.number, &target.remote, || What::Open {
+        local: target.local.as_ref(),
+        via: None,
+    });
 
     let (mut up, mut down) = (Pump::new(&client, &target), Pump::new(&target, &client));
     let ended = poll_fn(|cx| {
