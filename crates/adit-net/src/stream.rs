@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::net::sockopt;
+use rustix::net::{RecvFlags, sockopt};
 use socket2::{Domain, SockRef, TcpKeepalive};
 
 pub use crate::sys::TcpInfo;
@@ -121,6 +121,15 @@ pub fn unacknowledged(socket: &impl AsFd) -> io::Result<usize> {
 pub fn unread(socket: &impl AsFd) -> io::Result<usize> {
     let bytes = rustix::io::ioctl_fionread(socket)?;
     Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Looks at the bytes that have come, and leaves them to be read.
+///
+/// # Errors
+/// None have come, or the connection is broken.
+pub fn peek(socket: &impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    let (bytes, _) = rustix::net::recv(socket, into, RecvFlags::PEEK)?;
+    Ok(bytes)
 }
 
 /// The kernel's view of a TCP connection (tcp(7), `TCP_INFO`).
