@@ -2,7 +2,8 @@
 //!
 //! Every I/O thread accepts from the same listening socket and gives a connection away when it is
 //! clearly busier than another thread. A permit is taken first, then a connection: at the limit
-//! newcomers wait in the kernel's queue, where they cost nothing.
+//! newcomers wait in the kernel's queue, where they cost nothing. Where they shall not wait, whoever is
+//! not let in at all is turned away before a permit is asked for: nobody makes room for him.
 
 use std::cell::Cell;
 use std::io;
@@ -14,21 +15,22 @@ use std::time::Duration;
 use adit_net::accept::{AcceptError, Accepted, Listener, classify};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::Code;
-use crate::Endpoint;
+use crate::admission::{Admission, Refusal, TELL_EVERY};
 use crate::event::{Action, What};
-use crate::listen;
+use crate::introduction::greet;
+use crate::listening::remote_of;
 use crate::worker::{Arrival, Mail, Order, Welcome, Worker};
+use crate::{Code, Endpoint, WhenFull, listen};
 
 /// Connections taken before other work of the thread has its turn.
 const BURST: usize = 16;
 /// First and longest pause of a listener when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Shortest time between two events about a shortage.
-const TELL_EVERY: Duration = Duration::from_secs(6);
+/// Longest time a newcomer waits for the conversation that is shed for it.
+const SHED_WITHIN: Duration = Duration::from_millis(200);
 
 /// Welcomes clients on one thread until the order to drain, then takes what is queued and returns.
 /// The listening socket closes when the last thread has dropped it.
@@ -52,7 +54,7 @@ pub(crate) async fn accept(
             ready = listener.readable() => ready?,
         };
         for _ in 0..BURST {
-            let Some(permit) = door.permit().await else { return Ok(()) };
+            let Some(permit) = door.permit_first().await else { return Ok(()) };
             match ready.accept().transpose() {
                 Some(accepted) => door.take(accepted, permit).await?,
                 None => break,
@@ -61,7 +63,7 @@ pub(crate) async fn accept(
         tokio::task::yield_now().await;
     }
     loop {
-        let Some(permit) = door.permit().await else { return Ok(()) };
+        let Some(permit) = door.permit_first().await else { return Ok(()) };
         match listener.accept().transpose() {
             Some(accepted) => door.take(accepted, permit).await?,
             None => return Ok(()),
@@ -91,13 +93,12 @@ impl Door {
     async fn take(
         &self,
         accepted: io::Result<Accepted>,
-        permit: OwnedSemaphorePermit,
+        permit: Option<OwnedSemaphorePermit>,
     ) -> io::Result<()> {
         let error = match accepted {
             Ok(accepted) => {
                 self.pause.set(PAUSE);
-                self.worker.shared.let_in();
-                self.place(accepted, permit);
+                self.decide(accepted, permit).await;
                 return Ok(());
             }
             Err(error) => error,
@@ -114,6 +115,60 @@ impl Door {
             }
         }
         Ok(())
+    }
+
+    /// Lets the connection in or turns it away.
+    async fn decide(&self, accepted: Accepted, permit: Option<OwnedSemaphorePermit>) {
+        let (shared, remote) = (&self.worker.shared, remote_of(&accepted));
+        // Behind a proxy it is the header that says who comes.
+        let admitted = match shared.admission.wants_header() {
+            true => shared.admission.trusts(&remote).map(|()| None),
+            false => Admission::admit(shared, &remote),
+        };
+        let ticket = match admitted {
+            Ok(ticket) => ticket,
+            Err(refusal) => return self.turn_away(accepted, &remote, refusal),
+        };
+        let permit = match permit {
+            Some(permit) => Some(permit),
+            None => self.make_room().await,
+        };
+        let Some(permit) = permit else {
+            return self.turn_away(accepted, &remote, Refusal::Full(shared.permits_max));
+        };
+        if !shared.admission.wants_header() {
+            shared.let_in();
+        }
+        let (listener, local) = (self.index, self.local.clone());
+        self.place(Arrival { listener, accepted, local, permit, ticket, client: None });
+    }
+
+    fn turn_away(&self, accepted: Accepted, remote: &Endpoint, refusal: Refusal) {
+        self.worker.refuse(refusal, remote);
+        self.worker.turn_away(accepted);
+    }
+
+    /// What has to be there before a connection is taken: a permit where newcomers wait, nothing where
+    /// they do not. None if nobody is let in any more.
+    async fn permit_first(&self) -> Option<Option<OwnedSemaphorePermit>> {
+        match self.worker.context.limits.when_full {
+            WhenFull::Wait => self.permit().await.map(Some),
+            _ => (!self.worker.shared.permits.is_closed()).then_some(None),
+        }
+    }
+
+    /// A permit for a connection that is here already; where one may be shed for it, that of the one that
+    /// has been idle for longest. None if there is no room.
+    async fn make_room(&self) -> Option<OwnedSemaphorePermit> {
+        let shared = &self.worker.shared;
+        if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        let (number, thread) = shared.idle_book.as_ref()?.take_longest_idle()?;
+        shared.mailboxes[thread].try_send(Mail::Shed(number)).ok()?;
+        // Its thread may be at work for somebody else; nobody waits for that for long.
+        let permit = Arc::clone(&shared.permits).acquire_owned();
+        timeout(SHED_WITHIN, permit).await.ok()?.ok()
     }
 
     /// A permit for one more connection; waits at the limit. None if nobody is let in any more.
@@ -133,8 +188,7 @@ impl Door {
     }
 
     /// Gives the connection to this thread, or to the least busy one if this is clearly busier.
-    fn place(&self, accepted: Accepted, permit: OwnedSemaphorePermit) {
-        let arrival = Arrival { listener: self.index, accepted, local: self.local.clone(), permit };
+    fn place(&self, arrival: Arrival) {
         let shared = &self.worker.shared;
         let own = shared.loads[self.worker.index].load(Relaxed);
         let least = shared.loads.iter().enumerate().min_by_key(|(_, load)| load.load(Relaxed));
@@ -160,7 +214,7 @@ impl Door {
 
     fn keep(&self, arrival: Arrival) {
         self.worker.arrive();
-        self.welcome.welcome(&self.worker, arrival);
+        greet(&self.worker, &self.welcome, arrival);
     }
 
     /// Descriptors or memory have run out: newcomers stay in the kernel's queue for a moment, or

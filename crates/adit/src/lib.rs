@@ -71,6 +71,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod admission;
 mod answers;
 mod buffers;
 mod client;
@@ -81,6 +82,8 @@ mod datagrams;
 mod drain;
 mod forward;
 mod handler;
+mod idle;
+mod introduction;
 mod linger;
 mod listen;
 mod listening;
@@ -98,6 +101,7 @@ pub mod trace;
 mod transport;
 mod worker;
 
+pub use adit_proto::access::{self, Access, AccessList, Network};
 pub use adit_proto::address::{self, Address, AddressError};
 pub use adit_proto::backoff::Backoff;
 pub use adit_proto::code::Code;
@@ -106,7 +110,9 @@ pub use adit_proto::endpoint::{self, Endpoint};
 pub use adit_proto::error::code_of;
 pub use adit_proto::error::{Blame, Error};
 pub use adit_proto::event::{self, Event, What};
-pub use adit_proto::limits::{Limit, Limits, Overlong};
+pub use adit_proto::limits::{Limit, Limits, Overlong, WhenFull};
+pub use adit_proto::proxy::Version as ProxyVersion;
+pub use adit_proto::rate::Rate;
 pub use bytes::Bytes;
 
 pub use client::{

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, timeout_at};
 
-use crate::Limits;
 use crate::buffers::Scratch;
 use crate::transport::Transport;
+use crate::{Code, Limits};
 
 /// The bounds of a close.
 #[derive(Clone, Copy)]
@@ -24,8 +24,17 @@ pub(crate) struct LingerLimits {
 }
 
 impl LingerLimits {
-    pub(crate) fn of(limits: &Limits) -> Self {
+    fn of(limits: &Limits) -> Self {
         Self { idle: limits.linger_idle, total: limits.linger, bytes: limits.linger_bytes }
+    }
+
+    /// For the end of a conversation.
+    pub(crate) fn after(code: Code, limits: &Limits) -> Self {
+        match code {
+            // Somebody waits for its place.
+            Code::Shed => Self::for_refusal(),
+            _ => Self::of(limits),
+        }
     }
 
     /// For a connection that is turned away: it may cost next to nothing.

@@ -7,17 +7,17 @@ use adit_net::listen::SocketFile;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::accept::accept;
+use crate::admission::close_refused;
 use crate::conn::{Io, Wire};
 use crate::conversation::Protocol;
 use crate::datagrams;
 use crate::endpoint::{Place, Transport};
 use crate::event::{Call, What};
 use crate::handler::{Open, Service};
-use crate::linger::{self, LingerLimits};
 use crate::listen::{Doors, unix_place};
 use crate::stream::{self, StreamService};
-use crate::worker::{Alive, Arrival, Welcome, Worker};
-use crate::{Code, Codec, Endpoint, Result, conversation, transport};
+use crate::worker::{Alive, Arrival, Guest, Welcome, Worker};
+use crate::{Code, Codec, Endpoint, Result, conversation};
 
 /// What a server can be made of: messages or raw streams. Sealed.
 pub trait Kind: Clone + Send + 'static + sealed::Sealed {
@@ -214,10 +214,11 @@ impl<T: Open, C: Codec + Clone> Welcome for Greeter<T, C> {
         let protocol = Protocol { codec: self.codec.clone(), handler };
         tokio::task::spawn_local(async move {
             let free = || alive.free_slot();
-            match io {
+            let closed = match io {
                 Io::Tcp(io) => conversation::run(io, protocol, peer, context, free).await,
                 Io::Unix(io) => conversation::run(io, protocol, peer, context, free).await,
             };
+            alive.judge(closed.code);
         });
     }
 }
@@ -233,8 +234,7 @@ impl<S: StreamService> Welcome for Usher<S> {
             return;
         };
         let peer = alive.peer.clone();
-        let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
-        let wire = Wire::tapped(io, ends, &worker.context.observers);
+        let wire = Wire::of_peer(io, &peer, &worker.context.observers);
         let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
         tokio::task::spawn_local(async move {
             stream::run(service, wire, peer, context, || alive.free_slot()).await;
@@ -244,25 +244,26 @@ impl<S: StreamService> Welcome for Usher<S> {
 
 /// Makes a connection this thread's own: socket options, a number, a desk, the event.
 fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
-    let Arrival { accepted, local, permit, .. } = arrival;
-    let (io, remote) = match accepted {
-        Accepted::Tcp(socket, remote) => {
+    let Arrival { accepted, local, permit, ticket, client, .. } = arrival;
+    let other_end = remote_of(&accepted);
+    let io = match accepted {
+        Accepted::Tcp(socket, _) => {
             // A connection that is reset already refuses options; reading it says so.
             drop(adit_net::stream::configure(&socket, worker.context.limits.stall.at()));
-            let remote = Endpoint::ip(Transport::Tcp, remote);
-            (TcpStream::from_std(socket).map(Io::Tcp), remote)
+            TcpStream::from_std(socket).map(Io::Tcp)
         }
-        Accepted::Unix(socket, name) => {
-            let place = name.map_or(Place::Unnamed, |name| unix_place(&name));
-            let remote = Endpoint::named(Transport::Unix, place);
-            (UnixStream::from_std(socket).map(Io::Unix), remote)
-        }
+        Accepted::Unix(socket, _) => UnixStream::from_std(socket).map(Io::Unix),
+    };
+    let (remote, via) = match client {
+        Some(client) => (client, Some(other_end)),
+        None => (other_end, None),
     };
     let local = match &io {
         Ok(io) => local_end(local, io),
         Err(_) => local,
     };
-    let alive = worker.enter(remote, Some(local), Some(permit));
+    let (local, permit) = (Some(local), Some(permit));
+    let alive = worker.enter(Guest { remote, via, local, permit, ticket });
     let (number, remote) = (alive.peer.number(), alive.peer.remote());
     let emit = |what: What<'_>| worker.context.observers.emit_of(number, remote, || what);
     match io {
@@ -270,13 +271,24 @@ fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
             let local = alive.peer.local();
             let accept = (Call::Accept, Some(io.descriptor()));
             worker.context.observers.call(Some((number, remote)), accept, local);
-            emit(What::Open { local, via: None });
+            emit(What::Open { local, via: alive.peer.via() });
             Some((io, alive))
         }
         Err(error) => {
             let text = error.to_string();
             emit(What::Error { code: Code::Internal, text: &text, place: "accept", fatal: false });
             None
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+pub(crate) fn remote_of(accepted: &Accepted) -> Endpoint {
+    match accepted {
+        Accepted::Tcp(_, remote) => Endpoint::ip(Transport::Tcp, *remote),
+        Accepted::Unix(_, name) => {
+            let place = name.as_ref().map_or(Place::Unnamed, unix_place);
+            Endpoint::named(Transport::Unix, place)
         }
     }
 }
@@ -306,8 +318,8 @@ fn turn_away(worker: &Rc<Worker>, io: Io, alive: Alive, reason: &str) {
     context.totals.refuse();
     tokio::task::spawn_local(async move {
         match io {
-            Io::Tcp(mut io) => close(&mut io).await,
-            Io::Unix(mut io) => close(&mut io).await,
+            Io::Tcp(mut io) => close_refused(&mut io).await,
+            Io::Unix(mut io) => close_refused(&mut io).await,
         }
         let lasted = std::time::Duration::ZERO;
         context.observers.emit_of(number, &remote, || What::Close {
@@ -318,11 +330,4 @@ fn turn_away(worker: &Rc<Worker>, io: Io, alive: Alive, reason: &str) {
         });
         drop(alive);
     });
-}
-
-async fn close<T: transport::Transport>(io: &mut T) {
-    let limits = LingerLimits::for_refusal();
-    if linger::finish(io, limits).await.is_ok() {
-        linger::linger(io, limits).await;
-    }
 }

@@ -89,7 +89,14 @@ impl Observers {
     /// Tells what concerns the whole server.
     pub(crate) fn emit<'a>(&self, what: impl FnOnce() -> What<'a>) {
         if let Some(list) = &self.list {
-            self.tell(list, now(), None, what());
+            self.tell(list, now(), (None, None), what());
+        }
+    }
+
+    /// Tells what concerns somebody who is in no conversation.
+    pub(crate) fn emit_about<'a>(&self, peer: &Endpoint, what: impl FnOnce() -> What<'a>) {
+        if let Some(list) = &self.list {
+            self.tell(list, now(), (None, Some(peer)), what());
         }
     }
 
@@ -102,7 +109,7 @@ impl Observers {
         what: impl FnOnce() -> What<'a>,
     ) {
         if let Some(list) = &self.list {
-            self.tell(list, now(), Some((number, peer)), what());
+            self.tell(list, now(), (Some(number), Some(peer)), what());
         }
     }
 
@@ -115,7 +122,7 @@ impl Observers {
         what: impl FnOnce() -> What<'a>,
     ) {
         if let (Some(list), Some(at)) = (&self.list, at) {
-            self.tell(list, at, Some((number, peer)), what());
+            self.tell(list, at, (Some(number), Some(peer)), what());
         }
     }
 
@@ -129,7 +136,12 @@ impl Observers {
         if let Some(list) = &self.list
             && fd.is_some()
         {
-            self.tell(list, now(), of, What::Call { call, fd, local, took: None, code: None });
+            self.tell(
+                list,
+                now(),
+                of.unzip(),
+                What::Call { call, fd, local, took: None, code: None },
+            );
         }
     }
 
@@ -139,10 +151,9 @@ impl Observers {
         &self,
         list: &[Box<dyn Observer>],
         at: Duration,
-        of: Option<(u64, &Endpoint)>,
+        (conversation, peer): (Option<u64>, Option<&Endpoint>),
         what: What<'_>,
     ) {
-        let (conversation, peer) = of.unzip();
         let event = Event { at, conversation, peer, role: self.role, what };
         for observer in list {
             observer.event(&event);

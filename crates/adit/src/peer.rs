@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::endpoint::Transport;
+use crate::idle::Mark;
 use crate::{Code, Endpoint, Limits};
 
 /// Who is at the other end. Cheap to clone; belongs to the conversation's thread.
@@ -22,6 +23,7 @@ pub struct Peer {
 
 struct Info {
     remote: Endpoint,
+    via: Option<Endpoint>,
     local: Option<Endpoint>,
     number: u64,
 }
@@ -33,13 +35,30 @@ impl Peer {
         number: u64,
         desk: Rc<Desk>,
     ) -> Self {
-        Self { info: Rc::new(Info { remote, local, number }), desk }
+        Self { info: Rc::new(Info { remote, via: None, local, number }), desk }
+    }
+
+    /// A peer that a proxy has named.
+    pub(crate) fn via_proxy(
+        (remote, via): (Endpoint, Endpoint),
+        local: Option<Endpoint>,
+        number: u64,
+        desk: Rc<Desk>,
+    ) -> Self {
+        Self { info: Rc::new(Info { remote, via: Some(via), local, number }), desk }
     }
 
     /// The peer's address: what the lecture calls the sender's IP address and port.
     #[doc(alias = "recvfrom")]
     pub fn remote(&self) -> &Endpoint {
         &self.info.remote
+    }
+
+    /// The proxy that named the peer, where the server reads PROXY headers
+    /// ([`Server::proxy_from`](crate::Server::proxy_from)): its address is the other end of the socket.
+    /// None if the peer came by itself.
+    pub fn via(&self) -> Option<&Endpoint> {
+        self.info.via.as_ref()
     }
 
     /// The address the peer reached us at; on a wildcard socket the one it really used.
@@ -49,7 +68,7 @@ impl Peer {
 
     /// How bytes travel.
     pub fn transport(&self) -> Transport {
-        self.info.remote.transport()
+        self.via().unwrap_or(&self.info.remote).transport()
     }
 
     /// Number of the conversation in this server, from 1, as in events.
@@ -158,6 +177,9 @@ pub(crate) struct Desk {
     inbox_bytes_max: usize,
     dropped: Cell<u64>,
     ending: Cell<bool>,
+    cut: Cell<Option<Code>>,
+    /// Kept up to date while somebody may want to know how long it has been idle.
+    mark: Option<Mark>,
     failure: RefCell<Option<(Code, String)>>,
     outside: RefCell<Option<Outside>>,
 }
@@ -189,6 +211,10 @@ struct Outside {
 
 impl Desk {
     pub(crate) fn new(limits: &Limits) -> Rc<Self> {
+        Self::marked(limits, None)
+    }
+
+    pub(crate) fn marked(limits: &Limits, mark: Option<Mark>) -> Rc<Self> {
         Rc::new(Self {
             waker: RefCell::new(Waker::noop().clone()),
             inbox: RefCell::default(),
@@ -196,6 +222,8 @@ impl Desk {
             inbox_bytes_max: limits.unsent_bytes,
             dropped: Cell::new(0),
             ending: Cell::new(false),
+            cut: Cell::new(None),
+            mark,
             failure: RefCell::default(),
             outside: RefCell::default(),
         })
@@ -268,6 +296,20 @@ impl Desk {
 
     pub(crate) fn is_ending(&self) -> bool {
         self.ending.get()
+    }
+
+    /// Orders the conversation to make room: to end as soon as it owes nothing.
+    pub(crate) fn cut(&self, code: Code) {
+        self.cut.set(Some(code));
+        self.wake();
+    }
+
+    pub(crate) fn is_cut(&self) -> Option<Code> {
+        self.cut.get()
+    }
+
+    pub(crate) fn mark(&self) -> Option<&Mark> {
+        self.mark.as_ref()
     }
 
     /// Notes why the conversation has to end; the first reason counts.

@@ -12,9 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::admission::Invited;
 use crate::context::{Context, Totals};
 use crate::drain::{self, Report};
 use crate::event::{Call, What};
+use crate::listen::usage;
 use crate::listening::{Kind, Listening, Part};
 use crate::observe::Observers;
 use crate::worker::{MAILBOX, Mail, Shared, Worker};
@@ -56,7 +58,7 @@ pub struct Stats {
     pub closed: u64,
     /// Those that did not end cleanly.
     pub failed: u64,
-    /// Connections turned away.
+    /// Connections turned away, and datagrams of those whom the access list does not allow.
     pub refused: u64,
     /// Messages and datagrams dropped for want of room or by a limit.
     pub dropped: u64,
@@ -74,6 +76,7 @@ pub(crate) struct Bound<K: Kind> {
     pub(crate) threads: usize,
     pub(crate) once: bool,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) invited: Invited,
     pub(crate) observers: Observers,
 }
 
@@ -87,12 +90,30 @@ impl<K: Kind> Bound<K> {
         let listeners = self.listeners.iter_mut();
         self.endpoints =
             listeners.map(|listener| listener.bind(self.threads)).collect::<Result<_>>()?;
-        Ok(())
+        self.check_proxies()
+    }
+
+    /// Proxies have to be somewhere, and datagrams come without a header.
+    fn check_proxies(&self) -> Result<()> {
+        let Some(proxies) = &self.invited.proxies else { return Ok(()) };
+        if proxies.is_empty() {
+            return Err(usage(&"proxy_from has no network: nobody could connect")
+                .with_hint("name the proxies: .proxy_from([\"10.0.0.0/8\".parse()?])"));
+        }
+        let mut endpoints = self.endpoints.iter().flatten();
+        match endpoints.find(|endpoint| endpoint.transport().is_datagram()) {
+            Some(endpoint) => {
+                Err(usage(&format!("no PROXY header comes with datagrams to {endpoint}"))
+                    .with_hint("serve datagrams with a server of their own"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Starts the threads.
     pub(crate) fn start(self) -> Result<Running> {
-        let Self { kind, mut listeners, endpoints, threads, once, limits, observers } = self;
+        let Self { kind, mut listeners, endpoints, threads, once, limits, invited, observers } =
+            self;
         if observers.is_watched() {
             for (endpoint, fd) in listeners.iter().flat_map(|listener| listener.sockets()) {
                 tell_door(&observers, &endpoint, fd);
@@ -100,7 +121,7 @@ impl<K: Kind> Bound<K> {
         }
         let (mailboxes, letters): (Vec<_>, Vec<_>) =
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
-        let shared = Arc::new(Shared::new(mailboxes, &limits, once));
+        let shared = Arc::new(Shared::new(mailboxes, &limits, once, invited));
         let mut running = Running {
             endpoints,
             shared,
@@ -235,6 +256,7 @@ impl Running {
     pub async fn drain_with_stats(self, within: Duration) -> (Report, Stats) {
         self.observers.emit(|| What::Drain);
         let report = drain::drain(&self.shared, &self.totals, within).await;
+        self.shared.admission.tell_rest(&self.observers);
         let stats = self.stats();
         drop(self);
         (report, stats)

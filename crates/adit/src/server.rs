@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::admission::Invited;
 use crate::event::Role;
 use crate::handler::Service;
 use crate::listen::{Doors, ReadyListener, ToAddress};
@@ -9,7 +10,7 @@ use crate::listening::{Bytestreams, Conversations, Datagrams, Kind, Listening, M
 use crate::observe::{Observer, Observers};
 use crate::running::{Bound, Running, Signals};
 use crate::stream::StreamService;
-use crate::{Codec, Event, Limit, Limits, Result};
+use crate::{AccessList, Codec, Event, Limit, Limits, Network, Result};
 
 /// A server in the making: what it serves, where it listens, what it may spend.
 ///
@@ -33,6 +34,7 @@ pub struct Server<K: Kind> {
     threads: usize,
     once: bool,
     limits: Limits,
+    invited: Invited,
     observers: Vec<Box<dyn Observer>>,
     /// Instead of those: a forward tells of both its sockets through the same ones.
     told: Option<Observers>,
@@ -121,7 +123,8 @@ impl<K: Kind> Server<K> {
     fn of(kind: K) -> Self {
         let (listeners, observers) = (Vec::new(), Vec::new());
         let (threads, limits) = (threads(), Limits::default());
-        Self { kind, listeners, threads, once: false, limits, observers, told: None }
+        let invited = Invited::default();
+        Self { kind, listeners, threads, once: false, limits, invited, observers, told: None }
     }
 
     /// Serves on so many I/O threads, at least 1; the default is one per core.
@@ -143,6 +146,46 @@ impl<K: Kind> Server<K> {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets in only those whom the list allows; the others are turned away with `not-allowed`, before a
+    /// conversation begins, and of a datagram nothing is answered. Unix sockets are not asked for: who
+    /// may connect to one, its file says.
+    ///
+    /// ```
+    /// use adit::{AccessList, prelude::*};
+    /// let office = AccessList::allow_only(["10.0.0.0/8".parse().unwrap()]);
+    /// let server = Server::new(fast(|msg, out| out.send(msg))).access(office);
+    /// ```
+    #[must_use]
+    pub fn access(mut self, list: AccessList) -> Self {
+        self.invited.access = Some(list);
+        self
+    }
+
+    /// Has every connection begin with a PROXY header (version 1 or 2), as balancers send it, from these
+    /// networks; nobody else may connect, but through a Unix socket. [`Peer::remote`](crate::Peer) is
+    /// then the client that the header names, for the access list and the limits of a source too, and
+    /// [`Peer::via`](crate::Peer::via) the proxy. A connection of the proxy itself, as it makes them to
+    /// see whether the server is there, keeps its own address and is let in.
+    ///
+    /// The header has `limits.handshake` to come; without a right one the connection is closed with
+    /// `bad-proxy-header`.
+    ///
+    /// ```
+    /// use adit::prelude::*;
+    /// let balancers = ["10.0.0.0/24".parse().unwrap()];
+    /// let server = Server::new(fast(|msg, out| out.send(msg))).proxy_from(balancers);
+    /// ```
+    #[must_use]
+    pub fn proxy_from(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.invited.proxies = Some(networks.into_iter().collect());
+        self
+    }
+
+    pub(crate) fn invited(mut self, invited: Invited) -> Self {
+        self.invited = invited;
         self
     }
 
@@ -216,6 +259,7 @@ impl<K: Kind> Server<K> {
             threads: self.threads,
             once: self.once,
             limits: Arc::new(limits),
+            invited: self.invited,
             observers: self.told.unwrap_or_else(|| Observers::new(self.observers, Role::Server)),
         };
         bound.bind()?;

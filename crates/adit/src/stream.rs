@@ -94,7 +94,7 @@ pub(crate) async fn run<S: StreamService>(
     free_slot: impl FnOnce(),
 ) -> Closed {
     let code = serve(&*service, &wire, &peer, &context).await;
-    let limits = LingerLimits::of(&context.limits);
+    let limits = LingerLimits::after(code, &context.limits);
     let mut share = Share(Arc::clone(&wire));
     let is_over = is_broken(code) || wire.aborted.load(Relaxed);
     let finished = !is_over && linger::finish(&mut share, limits).await.is_ok();
@@ -155,6 +155,7 @@ async fn serve<S: StreamService>(
                 Code::Panic
             }
         },
+        code = cut(peer) => code,
         (code, name) = expire(wire, &context.limits) => {
             emit(What::Limit { name, value: 0, action: Action::Close, count: 1 });
             code
@@ -165,6 +166,11 @@ async fn serve<S: StreamService>(
 /// Where a service failed.
 pub(crate) fn place_of(failure: &BoxError) -> &'static str {
     if failure.is::<Failed>() { "program" } else { "handler" }
+}
+
+/// Returns when the conversation has to make room. The task has told its desk whom to wake.
+async fn cut(peer: &Peer) -> Code {
+    poll_fn(|_cx| peer.desk().is_cut().map_or(Poll::Pending, Poll::Ready)).await
 }
 
 /// Why a service failed: an error of the connection keeps its own code.

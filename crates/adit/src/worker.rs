@@ -10,11 +10,15 @@ use std::sync::atomic::{
 };
 
 use adit_net::accept::Accepted;
+use adit_proto::sources::Fault;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use crate::admission::{Admission, Invited, Ticket};
 use crate::context::Context;
+use crate::idle::IdleBook;
+use crate::introduction::greet;
 use crate::peer::{Desk, Peer};
-use crate::{Blame, Code, Endpoint, Error, Limit, Limits, room};
+use crate::{Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room};
 
 /// What the threads of a server share.
 pub(crate) struct Shared {
@@ -24,6 +28,9 @@ pub(crate) struct Shared {
     /// One permit per connection; taken before accept.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) permits_max: usize,
+    pub(crate) admission: Admission,
+    /// Who has been idle for longest, where somebody may have to make room.
+    pub(crate) idle_book: Option<IdleBook>,
     /// The doors close behind the first connection.
     once: bool,
     /// Pulses when they do.
@@ -43,7 +50,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(mailboxes: Vec<Mailbox>, limits: &Limits, once: bool) -> Self {
+    pub(crate) fn new(
+        mailboxes: Vec<Mailbox>,
+        limits: &Limits,
+        once: bool,
+        invited: Invited,
+    ) -> Self {
         let permits_max = match limits.conversations {
             _ if once => 1,
             Limit::At(conversations) => conversations.min(descriptors_for_conversations()).max(1),
@@ -54,6 +66,8 @@ impl Shared {
             mailboxes: mailboxes.into(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
             permits_max,
+            admission: Admission::new(limits, invited),
+            idle_book: (limits.when_full == WhenFull::Shed).then(IdleBook::default),
             once,
             shut: Notify::new(),
             numbers: AtomicU64::new(0),
@@ -141,6 +155,8 @@ impl std::fmt::Debug for Shared {
 pub(crate) enum Mail {
     /// A connection for you.
     Connection(Box<Arrival>),
+    /// A conversation of yours has to make room.
+    Shed(u64),
     /// A message of a room for its members on your thread.
     Room(room::Letter),
     /// Change your course.
@@ -160,6 +176,19 @@ pub(crate) struct Arrival {
     /// Where the listener listens.
     pub(crate) local: Endpoint,
     pub(crate) permit: OwnedSemaphorePermit,
+    /// Its place among those of its source, if that is counted.
+    pub(crate) ticket: Option<Ticket>,
+    /// The client that a PROXY header names.
+    pub(crate) client: Option<Endpoint>,
+}
+
+/// Who comes into a conversation.
+pub(crate) struct Guest {
+    pub(crate) remote: Endpoint,
+    pub(crate) via: Option<Endpoint>,
+    pub(crate) local: Option<Endpoint>,
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// What a thread does.
@@ -204,10 +233,16 @@ impl Worker {
         while let Some(mail) = mailbox.recv().await {
             match mail {
                 Mail::Connection(arrival) => match welcomes.get(arrival.listener) {
-                    Some(Some(welcome)) => welcome.welcome(self, *arrival),
+                    Some(Some(welcome)) => greet(self, welcome, *arrival),
                     // Only listeners that welcome connections send any.
-                    _ => self.leave(),
+                    _ => self.depart(),
                 },
+                Mail::Shed(number) => {
+                    let desk = self.desks.borrow().get(&number).map(Rc::clone);
+                    if let Some(desk) = desk {
+                        desk.cut(Code::Shed);
+                    }
+                }
                 Mail::Room(letter) => room::deliver(&letter),
                 Mail::Order(order) => self.follow(order),
             }
@@ -224,24 +259,26 @@ impl Worker {
     }
 
     /// Begins a conversation on this thread, whose load already counts it.
-    pub(crate) fn enter(
-        self: &Rc<Self>,
-        remote: Endpoint,
-        local: Option<Endpoint>,
-        permit: Option<OwnedSemaphorePermit>,
-    ) -> Alive {
+    pub(crate) fn enter(self: &Rc<Self>, guest: Guest) -> Alive {
+        let Guest { remote, via, local, permit, ticket } = guest;
         let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
-        let desk = Desk::new(&self.context.limits);
+        // Datagrams take no permit, and their peers can give none back.
+        let book = self.shared.idle_book.as_ref().filter(|_| permit.is_some());
+        let mark = book.map(|book| book.enter(number, self.index));
+        let desk = Desk::marked(&self.context.limits, mark);
         // Accepted or handed over after the order: nobody would tell it any more.
         if *self.order.borrow() == Order::Drain {
             desk.end();
         }
         self.desks.borrow_mut().insert(number, Rc::clone(&desk));
         self.context.totals.open();
-        let peer = Peer::new(remote, local, number, desk);
+        let peer = match via {
+            Some(via) => Peer::via_proxy((remote, via), local, number, desk),
+            None => Peer::new(remote, local, number, desk),
+        };
         let slot = RefCell::new(Some(Slot { worker: Rc::clone(self), _permit: permit }));
         self.shared.unclosed.fetch_add(1, Relaxed);
-        Alive { worker: Rc::clone(self), peer, slot }
+        Alive { worker: Rc::clone(self), peer, slot, ticket }
     }
 
     /// Counts one more conversation on this thread.
@@ -249,9 +286,14 @@ impl Worker {
         self.shared.loads[self.index].fetch_add(1, Relaxed);
     }
 
-    /// Counts one less.
-    pub(crate) fn leave(&self) {
+    /// Counts one less, and one that is over.
+    fn leave(&self) {
         self.shared.over.fetch_add(1, Relaxed);
+        self.depart();
+    }
+
+    /// Counts one less.
+    pub(crate) fn depart(&self) {
         if self.shared.loads[self.index].fetch_sub(1, Relaxed) == 1 {
             self.shared.idle.notify_waiters();
         }
@@ -263,6 +305,8 @@ pub(crate) struct Alive {
     worker: Rc<Worker>,
     pub(crate) peer: Peer,
     slot: RefCell<Option<Slot>>,
+    /// Until the socket is closed: one that does not let itself be closed counts on.
+    ticket: Option<Ticket>,
 }
 
 /// The place a conversation takes while it goes on; its close takes none.
@@ -274,7 +318,17 @@ struct Slot {
 impl Alive {
     /// The conversation is over: lets the next one in although the close still goes on.
     pub(crate) fn free_slot(&self) {
+        if let Some(book) = &self.worker.shared.idle_book {
+            book.leave(self.peer.number());
+        }
         drop(self.slot.take());
+    }
+
+    /// Notes how it ended for the source it came from.
+    pub(crate) fn judge(&self, code: Code) {
+        if let (Code::MessageTimeout, Some(ticket)) = (code, &self.ticket) {
+            ticket.fault(Fault::Message);
+        }
     }
 }
 

@@ -54,6 +54,12 @@ impl Conn {
         self.wire.local.as_ref()
     }
 
+    /// The proxy that named the peer, where a server reads PROXY headers
+    /// ([`Server::proxy_from`](crate::Server::proxy_from)); none if the peer came by itself.
+    pub fn via(&self) -> Option<&Endpoint> {
+        self.wire.via.as_ref()
+    }
+
     /// Number of the conversation in its server, or of the connection of its [`Dial`](crate::Dial),
     /// as in events.
     pub fn number(&self) -> u64 {

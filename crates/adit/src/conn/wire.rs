@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::Endpoint;
 use crate::event::{Call, Direction, What};
+use crate::idle::Mark;
 use crate::observe::{self, Observers};
+use crate::peer::Peer;
 use crate::transport::Transport;
 
 /// A stream socket that both halves and the engine share.
@@ -36,6 +38,10 @@ pub(crate) struct Wire {
     pub(crate) ending: AtomicBool,
     reader: Mutex<Option<Waker>>,
     tap: Option<Tap>,
+    /// The proxy that named the peer.
+    pub(crate) via: Option<Endpoint>,
+    /// Tells who wants to know how long it has been idle.
+    mark: Option<Mark>,
 }
 
 /// Tells observers what goes over a wire, and of its close.
@@ -64,6 +70,23 @@ impl Io {
     pub(crate) fn descriptor(&self) -> i32 {
         each_io!(self, io => io.as_raw_fd())
     }
+
+    /// Waits for bytes and looks at them; they stay to be read.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        let readable = Interest::READABLE;
+        each_io!(self, io => io.async_io(readable, || adit_net::stream::peek(io, into)).await)
+    }
+
+    /// Reads bytes that have come.
+    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        each_io!(self, io => io.try_read(into))
+    }
+
+    pub(crate) fn unread(&self) -> usize {
+        each_io!(self, io => adit_net::stream::unread(io)).unwrap_or(0)
+    }
 }
 
 impl Drop for Wire {
@@ -82,20 +105,28 @@ impl Wire {
         ends: (Endpoint, Option<Endpoint>, u64),
         observers: &Observers,
     ) -> Arc<Self> {
+        Arc::new(Self::new(io, ends, observers))
+    }
+
+    /// The wire of a server's conversation.
+    pub(crate) fn of_peer(io: Io, peer: &Peer, observers: &Observers) -> Arc<Self> {
+        let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
+        let mut wire = Self::new(io, ends, observers);
+        (wire.via, wire.mark) = (peer.via().cloned(), peer.desk().mark().cloned());
+        Arc::new(wire)
+    }
+
+    fn new(
+        io: Io,
+        (remote, local, number): (Endpoint, Option<Endpoint>, u64),
+        observers: &Observers,
+    ) -> Self {
         let tap = observers.is_watched().then(|| Tap {
             observers: observers.clone(),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
         });
-        Self::with_tap(io, ends, tap)
-    }
-
-    fn with_tap(
-        io: Io,
-        (remote, local, number): (Endpoint, Option<Endpoint>, u64),
-        tap: Option<Tap>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+        Self {
             io,
             remote,
             local,
@@ -111,7 +142,15 @@ impl Wire {
             ending: AtomicBool::new(false),
             reader: Mutex::default(),
             tap,
-        })
+            via: None,
+            mark: None,
+        }
+    }
+
+    fn touch(&self) {
+        if let Some(mark) = &self.mark {
+            mark.touch();
+        }
     }
 
     fn tell_end(&self, at: Option<Duration>, dir: Direction) {
@@ -193,7 +232,7 @@ impl Wire {
     }
 
     fn unread(&self) -> usize {
-        each_io!(&self.io, io => adit_net::stream::unread(io)).unwrap_or(0)
+        self.io.unread()
     }
 
     pub(crate) fn unacknowledged(&self) -> io::Result<usize> {
@@ -243,6 +282,7 @@ impl Wire {
                     buf.advance(bytes);
                     self.bytes_in.fetch_add(bytes as u64, Relaxed);
                     self.last_byte_ms.store(self.now_ms(), Relaxed);
+                    self.touch();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -262,6 +302,7 @@ impl Wire {
             }
             ready!(ready)?;
             let at = self.tap.as_ref().map(|_| observe::now());
+            self.touch();
             match each_io!(&self.io, io => io.try_write(buf)) {
                 Ok(bytes) => {
                     if let Some(tap) = &self.tap {

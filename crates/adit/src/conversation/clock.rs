@@ -77,6 +77,13 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         }
     }
 
+    /// It is not idle, for who looks from another thread.
+    pub(super) fn touch(&self) {
+        if let Some(mark) = self.peer.desk().mark() {
+            mark.touch();
+        }
+    }
+
     /// The nearest of the deadlines that run now.
     fn next_deadline(&self) -> Option<Deadline> {
         let (limits, clock) = (&self.context.limits, &self.clock);

@@ -60,7 +60,7 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     let peer_has_ended = talk.input != Input::Open;
     drop(talk);
 
-    let limits = LingerLimits::of(&context.limits);
+    let limits = LingerLimits::after(code, &context.limits);
     let finished = !is_broken(code) && linger::finish(&mut io, limits).await.is_ok();
     free_slot();
     let unconfirmed = match finished {
@@ -203,6 +203,10 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
     fn poll(&mut self, cx: &mut TaskContext<'_>, timer: Pin<&mut Sleep>) -> Poll<Code> {
         self.peer.desk().attend(cx.waker());
         self.handled = 0;
+        if let Some(code) = self.peer.desk().is_cut() {
+            // It was idle when it was chosen; what has begun meanwhile is not given up.
+            self.ended.get_or_insert(code);
+        }
         loop {
             let more_mail = self.take_mail(cx);
             self.take_answers(cx);
@@ -242,6 +246,9 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
                 }
                 Poll::Pending => break,
             }
+        }
+        if let Some(mark) = self.peer.desk().mark() {
+            mark.owes(!self.answers.is_empty() || !self.unsent.is_empty());
         }
         self.poll_limits(timer, cx)
     }
@@ -307,6 +314,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             self.emit(|| What::HalfClose { dir: Direction::In });
             return Poll::Ready(Ok(0..0));
         }
+        self.touch();
         self.clock.last_byte = Instant::now();
         if self.context.observers.is_watched() {
             let (seq, off) = (self.reads.next(), self.bytes_in);
@@ -390,6 +398,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             0
         } else {
             let at = self.context.observers.time();
+            self.touch();
             match self.io.poll_write(cx, output) {
                 Poll::Ready(Ok(bytes)) => self.wrote(&output[..bytes], at),
                 Poll::Ready(Err(failure)) => return Err(self.code_of(&failure)),
@@ -404,6 +413,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
     fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<(), Code> {
         while !self.unsent.is_empty() {
             let at = self.context.observers.time();
+            self.touch();
             match self.io.poll_write(cx, &self.unsent) {
                 Poll::Ready(Ok(bytes)) => {
                     let sent = self.unsent.split_to(bytes);

@@ -22,7 +22,7 @@ use crate::endpoint::{Endpoint, Place, Transport};
 use crate::event::{Action, What};
 use crate::handler::Open;
 use crate::listen::{DatagramDoor, unix_place};
-use crate::worker::{Order, Worker};
+use crate::worker::{Guest, Order, Worker};
 use crate::{Code, Limit};
 
 use flow::{Flow, Outbox};
@@ -175,6 +175,10 @@ impl<T: Open> ServerSocket<T> {
             return Some(number);
         }
         let remote = endpoint(self.transport, from);
+        if let Err(refusal) = self.worker.shared.admission.invites(&remote) {
+            self.worker.refuse(refusal, &remote);
+            return None;
+        }
         if !self.may_answer(&remote) {
             self.worker.context.totals.drop_messages(1);
             self.limit("reflection", 0, Action::Drop);
@@ -193,7 +197,13 @@ impl<T: Open> ServerSocket<T> {
             None => self.bound.clone(),
         };
         self.worker.arrive();
-        let alive = self.worker.enter(remote, Some(here), None);
+        let alive = self.worker.enter(Guest {
+            remote,
+            via: None,
+            local: Some(here),
+            permit: None,
+            ticket: None,
+        });
         let handler = match self.open.open(&alive.peer) {
             Ok(handler) => handler,
             Err(refusal) => {

@@ -6,6 +6,7 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admission::Invited;
 use crate::event::{Role, What};
 use crate::listen::{ToAddress, bad_address, usage};
 use crate::listening::Kind;
@@ -14,7 +15,10 @@ use crate::running::Signals;
 use crate::service::each;
 use crate::stream::stream;
 use crate::worker::descriptors_for_conversations;
-use crate::{Address, Conn, Dial, Endpoint, Event, Limit, Limits, Peer, Result, Running, Server};
+use crate::{
+    AccessList, Address, Conn, Dial, Endpoint, Event, Limit, Limits, Network, Peer, Result,
+    Running, Server,
+};
 
 /// Descriptors for what is neither a connection nor an I/O thread: standard streams, the runtime of the
 /// program, a trace, a name that is looked up.
@@ -52,6 +56,7 @@ pub struct Forward {
     dial: Dial,
     addresses: Vec<Result<Address>>,
     limits: Limits,
+    invited: Invited,
     threads: Option<usize>,
     once: bool,
     observers: Vec<Observing>,
@@ -80,6 +85,7 @@ impl Forward {
             dial: Dial::new().stall(stall),
             addresses: Vec::new(),
             limits: Limits { stall, ..Limits::default() },
+            invited: Invited::default(),
             threads: None,
             once: false,
             observers: Vec::new(),
@@ -113,6 +119,20 @@ impl Forward {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Lets in only those whom the list allows; as [`Server::access`].
+    #[must_use]
+    pub fn access(mut self, list: AccessList) -> Self {
+        self.invited.access = Some(list);
+        self
+    }
+
+    /// Has every connection begin with a PROXY header from these networks; as [`Server::proxy_from`].
+    #[must_use]
+    pub fn proxy_from(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.invited.proxies = Some(networks.into_iter().collect());
         self
     }
 
@@ -151,7 +171,8 @@ impl Forward {
     /// An address is malformed, taken or not permitted, or the two do not fit together. Whether the
     /// target is there is not asked before a client comes.
     pub fn start(self) -> Result<Running> {
-        let Self { target, dial, addresses, mut limits, threads, once, observers } = self;
+        let Self { target, dial, addresses, mut limits, .. } = self;
+        let Self { invited, threads, once, observers, .. } = self;
         let addresses = addresses.into_iter().collect::<Result<Vec<_>>>()?;
         let list = observers.into_iter().map(|observing| observing.0).collect();
         let observers = Observers::new(list, Role::Server);
@@ -161,7 +182,8 @@ impl Forward {
             limits.amplification = Limit::Off;
             let route = Route { target, dial, observers: observers.clone() };
             let service = each(move |peer: &Peer| datagrams::Flow::new(route.clone(), peer));
-            let mut server = settings(Server::new(service), limits, threads, once, observers);
+            let server = Server::new(service).limits(limits).invited(invited);
+            let mut server = settings(server, threads, once, observers);
             for address in addresses {
                 server = server.listen_datagrams(address);
             }
@@ -173,7 +195,8 @@ impl Forward {
         limits.conversations = Limit::At(asked.map_or(most, |asked| asked.min(most)));
         let route = Arc::new(Route { target, dial, observers: observers.clone() });
         let service = stream(async move |client: Conn| streams::carry(client, &route).await);
-        let mut server = settings(Server::streams(service), limits, threads, once, observers);
+        let server = Server::streams(service).limits(limits).invited(invited);
+        let mut server = settings(server, threads, once, observers);
         for address in addresses {
             server = server.listen(address);
         }
@@ -205,12 +228,11 @@ fn pairs_of_descriptors(threads: usize, addresses: usize) -> usize {
 
 fn settings<K: Kind>(
     server: Server<K>,
-    limits: Limits,
     threads: Option<usize>,
     once: bool,
     observers: Observers,
 ) -> Server<K> {
-    let server = server.limits(limits).told_by(observers);
+    let server = server.told_by(observers);
     let server = if once { server.once() } else { server };
     match threads {
         Some(threads) => server.threads(threads),

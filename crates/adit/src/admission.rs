@@ -1,0 +1,305 @@
+//! Admission: who is let in, and what becomes of who is not. Decided before a conversation begins.
+//!
+//! Turning somebody away is what a server does most when it is under attack, so it has to cost less than
+//! coming: no conversation, no number, no handler, no line of a log for each. It is counted, and told
+//! once per interval. The connection is closed so that the peer reads an end, for a few at a time; the
+//! others are closed at once.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use adit_net::accept::Accepted;
+use adit_proto::access::{AccessList, Network};
+use adit_proto::sources::{Excess, Fault, Source, Sources};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
+
+use crate::event::{Action, What};
+use crate::linger::{self, LingerLimits};
+use crate::observe::{self, Observers};
+use crate::transport::Transport;
+use crate::worker::{Shared, Worker};
+use crate::{Code, Endpoint, Limit, Limits};
+
+/// Shortest time between two events about the same reason.
+pub(crate) const TELL_EVERY: Duration = Duration::from_secs(6);
+
+/// Who may come, by address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Invited {
+    pub(crate) access: Option<AccessList>,
+    /// Where proxies are; everybody has to come through one of them.
+    pub(crate) proxies: Option<Vec<Network>>,
+}
+
+/// Decides for all threads of a server.
+pub(crate) struct Admission {
+    access: Option<AccessList>,
+    proxies: Option<AccessList>,
+    /// None if sources are not counted at all.
+    sources: Option<Mutex<Sources>>,
+    exempt_loopback: bool,
+    turn_away: Arc<Semaphore>,
+    tallies: Mutex<[Tally; Refusal::KINDS]>,
+}
+
+/// Why somebody is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The access list says no.
+    Access,
+    /// It comes from no proxy that is trusted.
+    Direct,
+    /// There are as many conversations as may be.
+    Full(usize),
+    /// Its source has too much.
+    Source(Excess),
+    /// It does not begin with a PROXY header.
+    Header,
+    /// Its PROXY header took too long, of this many milliseconds.
+    Late(u64),
+}
+
+impl Refusal {
+    const KINDS: usize = 8;
+
+    /// Name and value of the limit, as events tell them, and the place among the tallies.
+    fn limit(self) -> (&'static str, u64, usize) {
+        match self {
+            Self::Access => ("access", 0, 0),
+            Self::Direct => ("proxy-from", 0, 1),
+            Self::Full(most) => ("conversations", most as u64, 2),
+            Self::Source(Excess::Open(most)) => ("per-source", most as u64, 3),
+            Self::Source(Excess::Rate(rate)) => ("conn-rate", rate.per_second.into(), 4),
+            Self::Source(_) => ("penalty", 0, 5),
+            Self::Header => ("proxy-header", 0, 6),
+            Self::Late(limit_ms) => ("handshake-timeout", limit_ms, 7),
+        }
+    }
+
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Self::Access | Self::Direct => Code::NotAllowed,
+            Self::Full(_) => Code::Full,
+            Self::Source(_) => Code::RateLimited,
+            Self::Header => Code::BadProxyHeader,
+            Self::Late(_) => Code::HandshakeTimeout,
+        }
+    }
+}
+
+/// Who was turned away for one reason and has not been told of yet.
+#[derive(Default)]
+struct Tally {
+    count: u64,
+    latest: Option<(Refusal, Endpoint)>,
+    told: Option<Instant>,
+    /// Somebody will tell at the end of the interval.
+    is_due: bool,
+}
+
+/// The place that a connection takes among those of its source; given back when it is dropped.
+pub(crate) struct Ticket {
+    shared: Arc<Shared>,
+    source: Source,
+}
+
+impl Ticket {
+    /// Notes what the peer did that is not done.
+    pub(crate) fn fault(&self, fault: Fault) {
+        if let Some(mut sources) = self.shared.admission.sources() {
+            sources.fault(self.source, fault, observe::now());
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(mut sources) = self.shared.admission.sources() {
+            sources.leave(self.source, observe::now());
+        }
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &Limits, invited: Invited) -> Self {
+        let counts = limits.per_source != Limit::Off || limits.conn_rate != Limit::Off;
+        let sources = || Mutex::new(Sources::new(limits.per_source, limits.conn_rate));
+        Self {
+            access: invited.access,
+            proxies: invited.proxies.map(AccessList::allow_only),
+            sources: counts.then(sources),
+            exempt_loopback: limits.exempt_loopback,
+            turn_away: Arc::new(Semaphore::new(limits.turn_away.min(Semaphore::MAX_PERMITS))),
+            tallies: Mutex::default(),
+        }
+    }
+
+    /// Does every connection begin with a PROXY header?
+    pub(crate) fn wants_header(&self) -> bool {
+        self.proxies.is_some()
+    }
+
+    /// May this address send a PROXY header? A Unix socket has none: its file says who may.
+    pub(crate) fn trusts(&self, remote: &Endpoint) -> Result<(), Refusal> {
+        match (&self.proxies, remote.socket_addr()) {
+            (Some(proxies), Some(address)) if !proxies.allows(address.ip()) => Err(Refusal::Direct),
+            _ => Ok(()),
+        }
+    }
+
+    /// May this address come, whatever it has open?
+    pub(crate) fn invites(&self, remote: &Endpoint) -> Result<(), Refusal> {
+        match (&self.access, remote.socket_addr()) {
+            (Some(access), Some(address)) if !access.allows(address.ip()) => Err(Refusal::Access),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a connection in; the ticket, if its source is counted, is kept until it is closed.
+    pub(crate) fn admit(
+        shared: &Arc<Shared>,
+        remote: &Endpoint,
+    ) -> Result<Option<Ticket>, Refusal> {
+        let admission = &shared.admission;
+        admission.invites(remote)?;
+        let address = remote.socket_addr().map(|address| address.ip());
+        // Whoever is exempt does not wait for the lock either.
+        let Some(address) = address.filter(|address| !admission.is_exempt(*address)) else {
+            return Ok(None);
+        };
+        let Some(mut sources) = admission.sources() else { return Ok(None) };
+        let source = Source::of(address);
+        sources.arrive(source, observe::now()).map_err(Refusal::Source)?;
+        Ok(Some(Ticket { shared: Arc::clone(shared), source }))
+    }
+
+    fn is_exempt(&self, address: IpAddr) -> bool {
+        self.exempt_loopback && address.to_canonical().is_loopback()
+    }
+
+    /// Held for a look and a change, never across an await.
+    fn sources(&self) -> Option<MutexGuard<'_, Sources>> {
+        let sources = self.sources.as_ref()?;
+        Some(sources.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, [Tally; Refusal::KINDS]> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of everybody who has not been told of.
+    pub(crate) fn tell_rest(&self, observers: &Observers) {
+        for kind in 0..Refusal::KINDS {
+            self.tell(kind, observers, Duration::ZERO);
+        }
+    }
+
+    /// Tells what there is to tell for one reason, unless that was done within `every`.
+    fn tell(&self, kind: usize, observers: &Observers, every: Duration) {
+        let told = {
+            let tally = &mut self.tallies()[kind];
+            if tally.told.is_some_and(|told| told.elapsed() < every) {
+                return;
+            }
+            tally.is_due = false;
+            let count = std::mem::take(&mut tally.count);
+            tally.latest.take().filter(|_| count > 0).map(|latest| {
+                tally.told = Some(Instant::now());
+                (latest, count)
+            })
+        };
+        let Some(((refusal, remote), count)) = told else { return };
+        let (name, value, _) = refusal.limit();
+        let action = Action::Refuse(refusal.code());
+        observers.emit_about(&remote, || What::Limit { name, value, action, count });
+    }
+}
+
+impl Worker {
+    /// Counts somebody who is turned away, and tells of it now or at the end of the interval. True if it
+    /// was told now.
+    pub(crate) fn refuse(self: &Rc<Self>, refusal: Refusal, remote: &Endpoint) -> bool {
+        self.context.totals.refuse();
+        if !self.context.observers.is_watched() {
+            return false;
+        }
+        let (_, _, kind) = refusal.limit();
+        let wait_until = {
+            let tally = &mut self.shared.admission.tallies()[kind];
+            tally.count += 1;
+            tally.latest = Some((refusal, remote.clone()));
+            let next = tally.told.map(|told| told + TELL_EVERY);
+            match next.filter(|next| *next > Instant::now()) {
+                Some(_) if std::mem::replace(&mut tally.is_due, true) => return false,
+                next => next,
+            }
+        };
+        let Some(at) = wait_until else {
+            self.shared.admission.tell(kind, &self.context.observers, TELL_EVERY);
+            return true;
+        };
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            sleep_until(at).await;
+            worker.shared.admission.tell(kind, &worker.context.observers, TELL_EVERY);
+        });
+        false
+    }
+
+    /// Closes a connection that is not let in, by the same close path, with next to no budget; at once if
+    /// as many are being closed as may.
+    pub(crate) fn turn_away(self: &Rc<Self>, accepted: Accepted) {
+        let turn_away = Arc::clone(&self.shared.admission.turn_away);
+        let Ok(permit) = turn_away.try_acquire_owned() else {
+            return;
+        };
+        let unclosed = Unclosed::new(&self.shared);
+        tokio::task::spawn_local(async move {
+            match accepted {
+                Accepted::Tcp(socket, _) => {
+                    if let Ok(mut io) = TcpStream::from_std(socket) {
+                        close_refused(&mut io).await;
+                    }
+                }
+                Accepted::Unix(socket, _) => {
+                    if let Ok(mut io) = UnixStream::from_std(socket) {
+                        close_refused(&mut io).await;
+                    }
+                }
+            }
+            drop((permit, unclosed));
+        });
+    }
+}
+
+/// The close path of a connection that nobody wants.
+pub(crate) async fn close_refused<T: Transport>(io: &mut T) {
+    let limits = LingerLimits::for_refusal();
+    if linger::finish(io, limits).await.is_ok() {
+        linger::linger(io, limits).await;
+    }
+}
+
+/// A socket that is no conversation, and for whose close a drain waits all the same.
+pub(crate) struct Unclosed(Arc<Shared>);
+
+impl Unclosed {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.unclosed.fetch_add(1, Relaxed);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Unclosed {
+    fn drop(&mut self) {
+        if self.0.unclosed.fetch_sub(1, Release) == 1 {
+            self.0.idle.notify_waiters();
+        }
+        self.0.descriptors.notify_waiters();
+    }
+}
