@@ -1,4 +1,4 @@
-//! PROXY headers over real sockets: read, wrong, late, and exchanged with `haproxy`.
+//! PROXY headers over real sockets: read, wrong, late, sent on, and exchanged with `haproxy`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use adit::prelude::*;
-use adit::{AccessList, Network, Running, Service};
+use adit::{AccessList, Network, ProxyVersion, Running, Service};
 use common::{DEADLINE, ask, client, read_lines, read_to_end, watch};
 
 /// Answers every line with who asks, through whom.
@@ -259,6 +259,53 @@ fn proxies_that_are_nowhere_and_datagrams_are_refused_at_the_start() {
     assert!(
         server.start().unwrap_err().to_string().contains("no PROXY header comes with datagrams")
     );
+    let forward = Forward::to("udp://127.0.0.1:9").unwrap().listen("udp://127.0.0.1:0");
+    let error = forward.proxy_header(ProxyVersion::V1).start().unwrap_err();
+    assert!(error.to_string().contains("a PROXY header cannot be sent to"), "{error}");
+}
+
+#[test]
+fn a_forward_tells_its_target_who_comes_through_a_chain_too() {
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let (server, _seen) = behind_a_proxy(Limits::default());
+        let second = Forward::to(server.addr(0))
+            .unwrap()
+            .listen("tcp://127.0.0.1:0")
+            .proxy_from(loopback())
+            .proxy_header(version)
+            .start()
+            .unwrap();
+        let first = Forward::to(second.addr(0))
+            .unwrap()
+            .listen("tcp://127.0.0.1:0")
+            .proxy_header(version)
+            .start()
+            .unwrap();
+        let mut stream = client(first.addr(0));
+        let answer = ask(&mut stream, "x\n", 1).remove(0);
+        assert!(answer.starts_with(&format!("{} via tcp 127.0.0.1:", own(&stream))), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_without_an_address_is_unknown_to_the_target() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
+    let name = format!("adit-proxy-{}", std::process::id());
+    let forward = Forward::to(target)
+        .unwrap()
+        .listen(format!("unix:@{name}"))
+        .proxy_header(ProxyVersion::V1)
+        .start()
+        .unwrap();
+    use std::os::linux::net::SocketAddrExt;
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+    let mut unix = std::os::unix::net::UnixStream::connect_addr(&name).unwrap();
+    unix.write_all(b"x").unwrap();
+    unix.shutdown(Shutdown::Write).unwrap();
+    let (mut accepted, _) = listener.accept().unwrap();
+    assert_eq!(read_to_end(&mut accepted), b"PROXY UNKNOWN\r\nx");
+    drop(forward);
 }
 
 /// A `haproxy` with a configuration of its own, stopped with the test.
@@ -331,6 +378,27 @@ fn haproxy_tells_adit_who_comes_in_both_versions() {
     let Some(mut haproxy) = HaProxy::start("in", &sections) else { return };
     for port in ports {
         let mut stream = haproxy.client(port);
+        let answer = ask(&mut stream, "x\n", 1).remove(0);
+        assert!(answer.starts_with(&format!("{} via tcp 127.0.0.1:", own(&stream))), "{answer}");
+    }
+}
+
+#[test]
+fn adit_tells_haproxy_who_comes_in_both_versions() {
+    let (server, _seen) = behind_a_proxy(Limits::default());
+    let (target, port) = (server.addr(0).place_text(), free_port());
+    let sections =
+        format!("listen one\n bind 127.0.0.1:{port} accept-proxy\n server s {target} send-proxy\n");
+    let Some(mut haproxy) = HaProxy::start("out", &sections) else { return };
+    drop(haproxy.client(port));
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let forward = Forward::to(format!("tcp://127.0.0.1:{port}"))
+            .unwrap()
+            .listen("tcp://127.0.0.1:0")
+            .proxy_header(version)
+            .start()
+            .unwrap();
+        let mut stream = client(forward.addr(0));
         let answer = ask(&mut stream, "x\n", 1).remove(0);
         assert!(answer.starts_with(&format!("{} via tcp 127.0.0.1:", own(&stream))), "{answer}");
     }

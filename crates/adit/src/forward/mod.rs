@@ -16,8 +16,8 @@ use crate::service::each;
 use crate::stream::stream;
 use crate::worker::descriptors_for_conversations;
 use crate::{
-    AccessList, Address, Conn, Dial, Endpoint, Event, Limit, Limits, Network, Peer, Result,
-    Running, Server,
+    AccessList, Address, Conn, Dial, Endpoint, Event, Limit, Limits, Network, Peer, ProxyVersion,
+    Result, Running, Server,
 };
 
 /// Descriptors for what is neither a connection nor an I/O thread: standard streams, the runtime of the
@@ -57,6 +57,7 @@ pub struct Forward {
     addresses: Vec<Result<Address>>,
     limits: Limits,
     invited: Invited,
+    proxy_header: Option<ProxyVersion>,
     threads: Option<usize>,
     once: bool,
     observers: Vec<Observing>,
@@ -86,6 +87,7 @@ impl Forward {
             addresses: Vec::new(),
             limits: Limits { stall, ..Limits::default() },
             invited: Invited::default(),
+            proxy_header: None,
             threads: None,
             once: false,
             observers: Vec::new(),
@@ -136,6 +138,15 @@ impl Forward {
         self
     }
 
+    /// Tells the target who the client is: every connection to it begins with a PROXY header. The client
+    /// is the one that a header read here has named, if there was one; of a client on a Unix socket the
+    /// header says that it is unknown.
+    #[must_use]
+    pub fn proxy_header(mut self, version: ProxyVersion) -> Self {
+        self.proxy_header = Some(version);
+        self
+    }
+
     /// Forwards on so many I/O threads, at least 1; the default is one per core.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
@@ -172,7 +183,11 @@ impl Forward {
     /// target is there is not asked before a client comes.
     pub fn start(self) -> Result<Running> {
         let Self { target, dial, addresses, mut limits, .. } = self;
-        let Self { invited, threads, once, observers, .. } = self;
+        let Self { invited, proxy_header, threads, once, observers, .. } = self;
+        if proxy_header.is_some() && target.transport.is_datagram() {
+            return Err(usage(&format!("a PROXY header cannot be sent to {target}"))
+                .with_hint("only connections begin with one; leave proxy_header out"));
+        }
         let addresses = addresses.into_iter().collect::<Result<Vec<_>>>()?;
         let list = observers.into_iter().map(|observing| observing.0).collect();
         let observers = Observers::new(list, Role::Server);
@@ -180,7 +195,7 @@ impl Forward {
             // The target is fixed and asked for nothing of its own: nobody is reached by it who does
             // not answer to the client anyway.
             limits.amplification = Limit::Off;
-            let route = Route { target, dial, observers: observers.clone() };
+            let route = Route { target, dial, proxy_header, observers: observers.clone() };
             let service = each(move |peer: &Peer| datagrams::Flow::new(route.clone(), peer));
             let server = Server::new(service).limits(limits).invited(invited);
             let mut server = settings(server, threads, once, observers);
@@ -193,7 +208,7 @@ impl Forward {
         let most = pairs_of_descriptors(threads_used, addresses.len());
         let asked = limits.conversations.at();
         limits.conversations = Limit::At(asked.map_or(most, |asked| asked.min(most)));
-        let route = Arc::new(Route { target, dial, observers: observers.clone() });
+        let route = Arc::new(Route { target, dial, proxy_header, observers: observers.clone() });
         let service = stream(async move |client: Conn| streams::carry(client, &route).await);
         let server = Server::streams(service).limits(limits).invited(invited);
         let mut server = settings(server, threads, once, observers);
@@ -245,6 +260,7 @@ fn settings<K: Kind>(
 struct Route {
     target: Address,
     dial: Dial,
+    proxy_header: Option<ProxyVersion>,
     observers: Observers,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use adit_proto::proxy::Header;
 use tokio::time::Instant;
 
 use super::Route;
@@ -13,7 +14,7 @@ use crate::conn::{Share, Wire};
 use crate::event::What;
 use crate::pump::{End, Pump};
 use crate::transport;
-use crate::{Blame, BoxError, Conn, Error};
+use crate::{Blame, BoxError, Conn, Endpoint, Error, ProxyVersion};
 
 /// How long the last bytes may take to be acknowledged before a reset follows them.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -28,6 +29,10 @@ pub(super) async fn carry(client: Conn, route: &Route) -> Result<(), BoxError> {
         local: target.local.as_ref(),
         via: None,
     });
+
+    if let Some(version) = route.proxy_header {
+        announce(&client, &target, version).await?;
+    }
 
     let (mut up, mut down) = (Pump::new(&client, &target), Pump::new(&target, &client));
     let ended = poll_fn(|cx| {
@@ -46,6 +51,20 @@ pub(super) async fn carry(client: Conn, route: &Route) -> Result<(), BoxError> {
     // the other side: who broke acknowledges nothing any more.
     settle(if Arc::ptr_eq(&wire, &client) { &target } else { &client }).await;
     Err(failure.into())
+}
+
+/// Tells the target whose connection it is, before anything else. A fresh socket takes that at once.
+async fn announce(client: &Wire, target: &Wire, version: ProxyVersion) -> io::Result<()> {
+    let end = |end: Option<&Endpoint>| end.and_then(Endpoint::socket_addr);
+    let ends = end(Some(&client.remote)).zip(end(client.local.as_ref()));
+    let header = ends.map_or(Header::Unknown, |(source, here)| Header::client(source, here));
+    let mut bytes = Vec::new();
+    header.encode(version, &mut bytes);
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        rest = &rest[poll_fn(|cx| target.poll_write(cx, rest)).await?..];
+    }
+    Ok(())
 }
 
 /// Are both directions over, and how?
