@@ -10,6 +10,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::escape::escape_line;
+
 /// A network: an address and how many of its leading bits count, as in `10.0.0.0/8`; an address alone is
 /// a network of one.
 ///
@@ -31,13 +33,13 @@ pub struct Network {
 #[non_exhaustive]
 pub enum NetworkError {
     /// Not an address in front of the slash.
-    #[error("\"{word}\" is no address and no network")]
+    #[error("\"{}\" is no address and no network", shown(word))]
     Address {
         /// What was written.
         word: String,
     },
     /// Not a number of bits behind the slash.
-    #[error("\"{word}\" has no prefix length from 0 to {most}")]
+    #[error("\"{}\" has no prefix length from 0 to {most}", shown(word))]
     Prefix {
         /// What was written.
         word: String,
@@ -45,7 +47,7 @@ pub enum NetworkError {
         most: u8,
     },
     /// Bits are set that do not count: one of the two is a slip.
-    #[error("\"{word}\" has bits set behind its prefix; the network is {meant}")]
+    #[error("\"{}\" has bits set behind its prefix; the network is {meant}", shown(word))]
     HostBits {
         /// What was written.
         word: String,
@@ -106,7 +108,7 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let word = || text.chars().take(64).collect::<String>();
+        let word = || text.chars().take(WORD_CHARS_MAX).collect::<String>();
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -264,7 +266,7 @@ pub enum WordError {
     #[error(transparent)]
     Network(NetworkError),
     /// A second word in one line.
-    #[error("\"{word}\" is one word too many")]
+    #[error("\"{}\" is one word too many", shown(word))]
     Further {
         /// That word.
         word: String,
@@ -301,12 +303,20 @@ pub fn networks(text: &str) -> Result<Vec<Network>, LineError> {
         let failed = |why| LineError { line, why };
         found.push(word.parse().map_err(|error| failed(WordError::Network(error)))?);
         if let Some(word) = words.next() {
-            let word = word.chars().take(64).collect();
+            let word = word.chars().take(WORD_CHARS_MAX).collect();
             return Err(failed(WordError::Further { word }));
         }
     }
     Ok(found)
 }
+
+/// A word of a user, or of a file, as it is safe to print.
+fn shown(word: &str) -> String {
+    escape_line(word.as_bytes(), WORD_CHARS_MAX)
+}
+
+/// So much of a word is kept for the text of an error.
+const WORD_CHARS_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
@@ -501,6 +511,12 @@ mod tests {
             assert_eq!(error.to_string(), why);
             assert!(!error.hint().is_empty());
         }
+    }
+
+    #[test]
+    fn a_hostile_word_prints_as_text() {
+        let error = "\x1b[2J\n/8".parse::<Network>().unwrap_err().to_string();
+        assert!(!error.chars().any(char::is_control), "{error:?}");
     }
 
     #[test]
