@@ -208,6 +208,9 @@ pub(crate) struct Forward {
     pub(crate) watch: Watch,
     #[command(flatten)]
     pub(crate) house: House,
+    /// Begin every connection to the target with a PROXY header that names the client
+    #[arg(long, value_name = "v1|v2", value_parser = parse_proxy_version)]
+    pub(crate) proxy_out: Option<adit::ProxyVersion>,
 }
 
 /// `adit explain`
@@ -241,6 +244,9 @@ pub(crate) struct Explain {
     pub(crate) say: Say,
     #[command(flatten)]
     pub(crate) house: House,
+    /// Begin every connection to the target with a PROXY header that names the client
+    #[arg(long, value_name = "v1|v2", value_parser = parse_proxy_version)]
+    pub(crate) proxy_out: Option<adit::ProxyVersion>,
 }
 
 /// The pictures.
@@ -278,7 +284,7 @@ pub(crate) struct Demo {
 /// Flags of everything that listens.
 #[derive(Debug, Args)]
 pub(crate) struct House {
-    /// Connections at once; newcomers wait in the kernel's queue
+    /// Connections at once; what becomes of newcomers says --when-full
     #[arg(long, value_name = "N|off", value_parser = parse_count, allow_negative_numbers = true, default_value = "1024")]
     pub(crate) max_conns: adit::Limit<usize>,
     /// How long conversations may take to finish after SIGTERM
@@ -293,6 +299,110 @@ pub(crate) struct House {
     /// Write the same lines to standard output
     #[arg(long)]
     pub(crate) print_addr: bool,
+    #[command(flatten)]
+    pub(crate) gate: Gate,
+}
+
+/// Flags that say who is let in.
+#[derive(Debug, Args)]
+pub(crate) struct Gate {
+    #[command(flatten)]
+    pub(crate) access: AccessRules,
+    /// At --max-conns newcomers wait, are refused, or the one idle for longest makes room
+    #[arg(long, value_name = "WHAT", default_value = "wait")]
+    pub(crate) when_full: WhenFull,
+    /// Connections at once of one IPv4 address or IPv6 /64; not counted on this machine
+    #[arg(long, value_name = "N|off", value_parser = parse_count, allow_negative_numbers = true, default_value = "100")]
+    pub(crate) per_source: adit::Limit<usize>,
+    /// New connections a second of one such source, twice as many at once; not counted on this machine
+    #[arg(long, value_name = "N|off", value_parser = parse_rate, allow_negative_numbers = true, default_value = "50")]
+    pub(crate) conn_rate: adit::Limit<adit::Rate>,
+    /// Connections begin with a PROXY header (v1 or v2) that names the client; needs --proxy-from
+    #[arg(long)]
+    pub(crate) proxy_in: bool,
+    /// Where proxies are: an address or a network; nobody else may connect [repeatable]
+    #[arg(long, value_name = "NETWORK", value_parser = parse_network)]
+    pub(crate) proxy_from: Vec<adit::Network>,
+}
+
+/// What becomes of newcomers at the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenFull {
+    Wait,
+    Refuse,
+    Shed,
+}
+
+/// `--allow` and `--deny`, in the order in which they were written.
+#[derive(Debug, Default)]
+pub(crate) struct AccessRules(pub(crate) Vec<(adit::Access, Networks)>);
+
+impl AccessRules {
+    /// Is it written who may come? Then nobody else may.
+    pub(crate) fn says_who(&self) -> bool {
+        self.0.iter().any(|(access, _)| *access == adit::Access::Allow)
+    }
+}
+
+/// What stands behind `--allow` or `--deny`.
+#[derive(Clone, Debug)]
+pub(crate) enum Networks {
+    One(adit::Network),
+    /// A file with one a line.
+    File(std::path::PathBuf),
+}
+
+const ACCESS_FLAGS: [(&str, adit::Access, &str); 2] = [
+    (
+        "allow",
+        adit::Access::Allow,
+        "Let these in, and nobody else: an address, a network, or a file with one a line. Of --allow \
+         and --deny the first that fits decides [repeatable]",
+    ),
+    (
+        "deny",
+        adit::Access::Deny,
+        "Keep these out; without --allow everybody else may come [repeatable]",
+    ),
+];
+
+/// Written by hand: a derived struct does not keep the order of two flags.
+impl Args for AccessRules {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let flag = |(name, _, help): (&'static str, adit::Access, &'static str)| {
+            clap::Arg::new(name)
+                .long(name)
+                .value_name("NETWORK|@FILE")
+                .value_parser(parse_networks)
+                .action(clap::ArgAction::Append)
+                .help(help)
+        };
+        command.args(ACCESS_FLAGS.map(flag))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl clap::FromArgMatches for AccessRules {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
+        let mut rules = Self::default();
+        rules.update_from_arg_matches(matches)?;
+        Ok(rules)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
+        let mut placed = Vec::new();
+        for (name, access, _) in ACCESS_FLAGS {
+            let places = matches.indices_of(name).into_iter().flatten();
+            let values = matches.get_many::<Networks>(name).into_iter().flatten();
+            placed.extend(places.zip(values).map(|(at, value)| (at, (access, value.clone()))));
+        }
+        placed.sort_by_key(|(at, _)| *at);
+        self.0 = placed.into_iter().map(|(_, rule)| rule).collect();
+        Ok(())
+    }
 }
 
 /// Limits of what is forwarded; `adit help exit-codes` says what happens when one expires.
@@ -542,6 +652,39 @@ fn parse_count(text: &str) -> Result<adit::Limit<usize>, BadValue> {
 fn parse_children(text: &str) -> Result<usize, BadValue> {
     let bad = || BadValue::new(text, "count", "write how many may run at once, from 1 to 65536");
     text.parse().ok().filter(|count| (1..=1 << 16).contains(count)).ok_or_else(bad)
+}
+
+fn parse_rate(text: &str) -> Result<adit::Limit<adit::Rate>, BadValue> {
+    let hint = "write a number from 1, as in 50 or 50/s, or off";
+    match text {
+        "off" => Ok(adit::Limit::Off),
+        text => match text.strip_suffix("/s").unwrap_or(text).parse::<u32>() {
+            Ok(0) | Err(_) => Err(BadValue::new(text, "rate", hint)),
+            Ok(per_second) => {
+                let burst = per_second.saturating_mul(2);
+                Ok(adit::Limit::At(adit::Rate { per_second, burst }))
+            }
+        },
+    }
+}
+
+fn parse_network(text: &str) -> Result<adit::Network, BadValue> {
+    Ok(text.parse::<adit::Network>()?)
+}
+
+fn parse_networks(text: &str) -> Result<Networks, BadValue> {
+    match text.strip_prefix('@') {
+        Some(file) => Ok(Networks::File(file.into())),
+        None => Ok(Networks::One(parse_network(text)?)),
+    }
+}
+
+fn parse_proxy_version(text: &str) -> Result<adit::ProxyVersion, BadValue> {
+    match text {
+        "v1" => Ok(adit::ProxyVersion::V1),
+        "v2" => Ok(adit::ProxyVersion::V2),
+        text => Err(BadValue::new(text, "version of the PROXY header", "write v1 or v2")),
+    }
 }
 
 fn parse_retry(text: &str) -> Result<Retry, BadValue> {

@@ -11,17 +11,17 @@ use crate::args::Cli;
 #[derive(Debug)]
 pub(crate) struct BadValue {
     what: String,
-    hint: &'static str,
+    hint: String,
 }
 
 impl BadValue {
     /// `value` is no `thing`.
     pub(crate) fn new(value: &str, thing: &str, hint: &'static str) -> Self {
-        Self { what: format!("{} is no {thing}", quoted(value)), hint }
+        Self::said(format!("{} is no {thing}", quoted(value)), hint)
     }
 
     pub(crate) fn said(what: impl Into<String>, hint: &'static str) -> Self {
-        Self { what: what.into(), hint }
+        Self { what: what.into(), hint: hint.to_owned() }
     }
 }
 
@@ -35,6 +35,12 @@ impl std::error::Error for BadValue {}
 
 impl From<adit::address::UnitError> for BadValue {
     fn from(error: adit::address::UnitError) -> Self {
+        Self { what: error.to_string(), hint: error.hint().to_owned() }
+    }
+}
+
+impl From<adit::access::NetworkError> for BadValue {
+    fn from(error: adit::access::NetworkError) -> Self {
         Self { what: error.to_string(), hint: error.hint() }
     }
 }
@@ -62,7 +68,7 @@ pub(crate) fn of(error: &clap::Error, verb: &str) -> Error {
         ErrorKind::ValueValidation => {
             use std::error::Error as _;
             match error.source().and_then(|source| source.downcast_ref::<BadValue>()) {
-                Some(bad) => usage(format!("{flag}: {}", bad.what), bad.hint),
+                Some(bad) => usage(format!("{flag}: {}", bad.what), &bad.hint),
                 None => {
                     let value = quoted(&text(error, ContextKind::InvalidValue));
                     usage(format!("{flag}: {value} does not fit"), &see(verb))

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use adit::endpoint::Reach;
-use adit::{Address, Code, Dial, Endpoint, Limit, Limits, Running};
+use adit::{Address, Code, Dial, Endpoint, Limit, Limits, ProxyVersion, Running};
 
 use crate::args::{Forward, ForwardLimits};
 use crate::complaint::usage;
 use crate::exit::Exit;
-use crate::house::{self, House, Ready, Taken, announce};
+use crate::house::{self, Gate, House, Ready, Taken, announce};
 use crate::say::{Part, Voice};
 use crate::{resolve, runtime};
 
@@ -20,12 +20,15 @@ pub(crate) fn run(args: &Forward) -> Exit {
     let forwarded = taken.ready(&args.house).and_then(|ready| {
         voice.begin_files(&args.watch)?;
         let (listen, target) = resolve::pair(&args.words, &args.net, "forward")?;
-        let limits = limits(&args.limits, args.house.max_conns);
+        let gate = Gate::of(&args.house)?;
+        let limits = limits(&args.limits, &gate);
         let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
-        let route = route(listen, &target, dial, limits, args.house.once)?;
+        let relay = relay(dial, &target, limits, args.proxy_out)?;
+        let relay = route(gate.guard_relay(relay), listen, &target, &gate)?;
+        let relay = if args.house.once { relay.once() } else { relay };
         // With the old limit it forwards fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
-        runtime::block_on(forward(args, route, ready, &voice))?
+        runtime::block_on(forward(args, (relay, gate), ready, &voice))?
     });
     voice.end_files();
     forwarded.unwrap_or_else(|error| {
@@ -34,19 +37,32 @@ pub(crate) fn run(args: &Forward) -> Exit {
     })
 }
 
-/// From where to where.
+/// To where.
+pub(crate) fn relay(
+    dial: Dial,
+    target: &Address,
+    limits: Limits,
+    proxy_out: Option<ProxyVersion>,
+) -> adit::Result<adit::Forward> {
+    let forward = adit::Forward::to(target)?.dial(dial).limits(limits);
+    let Some(version) = proxy_out else { return Ok(forward) };
+    if target.transport.is_datagram() {
+        let what =
+            format!("--proxy-out: no PROXY header goes with datagrams to {}", target.spoken());
+        return Err(usage(what, "leave it out; connections have one: over tcp"));
+    }
+    Ok(forward.proxy_header(version))
+}
+
+/// From where.
 pub(crate) fn route(
+    mut forward: adit::Forward,
     listen: Vec<Address>,
     target: &Address,
-    dial: Dial,
-    limits: Limits,
-    once: bool,
+    gate: &Gate,
 ) -> adit::Result<adit::Forward> {
-    let mut forward = adit::Forward::to(target)?.dial(dial).limits(limits);
-    if once {
-        forward = forward.once();
-    }
     for address in listen {
+        gate.fits(&address)?;
         if address.transport.is_datagram() != target.transport.is_datagram() {
             let what = format!("{} cannot go on to {}", address.spoken(), target.spoken());
             return Err(usage(what, "connections go on to connections, datagrams to datagrams"));
@@ -64,26 +80,25 @@ pub(crate) fn users_limits(flags: &ForwardLimits) -> house::UsersLimits {
     ])
 }
 
-pub(crate) fn limits(flags: &ForwardLimits, conversations: Limit<usize>) -> Limits {
+pub(crate) fn limits(flags: &ForwardLimits, gate: &Gate) -> Limits {
     let usual = Limit::At(Duration::from_secs(300));
     Limits {
-        conversations,
         idle: flags.idle.unwrap_or(usual),
         stall: flags.stall.unwrap_or(usual),
         max_time: flags.max_time.unwrap_or(Limit::Off),
-        ..Limits::default()
+        ..gate.limits()
     }
 }
 
 async fn forward(
     args: &Forward,
-    route: adit::Forward,
+    (relay, gate): (adit::Forward, Gate),
     ready: Ready,
     voice: &Voice,
 ) -> adit::Result<Exit> {
     let mut house = House::new(&args.house, users_limits(&args.limits), voice);
-    let servers: Vec<Running> = vec![route.observe(house.observer()).start()?];
-    announce(&servers, ready, voice, next_step)?;
+    let servers: Vec<Running> = vec![relay.observe(house.observer()).start()?];
+    announce(&servers, ready, voice, &gate, next_step)?;
     let ended = house.until_told(&servers).await;
     house.close(servers, ended).await
 }

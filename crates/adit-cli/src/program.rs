@@ -89,9 +89,9 @@ fn as_user(program: Program, name: &str) -> Result<Program> {
 pub(crate) fn consent(args: &Serve, addresses: &[Address]) -> Result<()> {
     let Some(address) = addresses.iter().find(|address| is_open(address)) else { return Ok(()) };
     let spoken = address.spoken();
-    if !args.open {
+    if !args.open && !args.house.gate.access.says_who() {
         let what = format!("a program on {spoken} would be open to everyone");
-        let hint = "add --open, or serve this machine only: adit serve PORT -- CMD";
+        let hint = "add --allow CIDR or --open, or serve this machine only: adit serve PORT -- CMD";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));
     }
     if is_root() && args.user.is_none() {

@@ -97,11 +97,13 @@ Exit status, and the code= words that go with it:
   0    ok, drained: everything arrived and both directions ended cleanly
        (datagrams: everything was handed over and, unless --send-only, answered)
   1    the network: refused unreachable name no-answer self-connect no-ports, in-use no-address
-       denied, reset truncated dead-peer lost full not-allowed, too-big bad-frame,
-       no-fds no-memory handler panic internal (handler: with --once, or CMD of connect)
+       denied, reset truncated dead-peer lost full shed not-allowed rate-limited, too-big
+       bad-frame bad-proxy-header, no-fds no-memory handler panic internal
+       (handler: with --once, or CMD of connect)
   2    usage, unsafe
-  124  a limit that was set expired: connect-timeout message-timeout idle-timeout stall-timeout
-       linger-timeout max-time wait-timeout (a built-in limit that expires: 1 with the same word)
+  124  a limit that was set expired: connect-timeout handshake-timeout message-timeout idle-timeout
+       stall-timeout linger-timeout max-time wait-timeout
+       (a built-in limit that expires: 1 with the same word)
   126, 127  cannot-run, not-found: the program of -- CMD
   141  the reader of standard output left, as in | head -1
   128+n  ended by signal n
@@ -119,9 +121,9 @@ standard output, payload included; forward, explain and wait, which have none, t
   v  version of the schema      n  number of the line, from 0     t  microseconds since start
   ev trace listen open data truncated half_close close lost limit error drain summary
   conn, peer   the conversation and its other end        dir  in | out, as seen from here
-  listen  addr, reach (loopback host lan all)            open  local
+  listen  addr, reach (loopback host lan all)            open  local, via (a proxy)
   close   code, in, out (bytes), dt (microseconds)       lost  unconfirmed (bytes)
-  limit   name, value, action, count                     error code, text, where, fatal
+  limit   name, value, action, count; refuse: code       error code, text, where, fatal
   summary conns, in, out, errors, dropped, exit, code
   --payload N adds the first N bytes, as text or b64. The exit status is set as without --json.
   --steps adds the calls: socket bind listen accept connect close, with fd (and layer and by in files).

@@ -14,7 +14,7 @@ use super::output::{Output, stdout_gone};
 use crate::args::Explain;
 use crate::exit::Exit;
 use crate::forward;
-use crate::house::{House, Ready, announce};
+use crate::house::{Gate, House, Ready, announce};
 use crate::say::{self, Voice};
 use crate::{resolve, runtime};
 
@@ -36,9 +36,12 @@ pub(super) fn explain(
     voice: &Voice,
 ) -> adit::Result<Exit> {
     let (listen, target) = resolve::pair(&args.words, &args.net, "explain")?;
-    let limits = forward::limits(&args.limits, args.house.max_conns);
+    let gate = Gate::of(&args.house)?;
+    let limits = forward::limits(&args.limits, &gate);
     let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
-    let route = forward::route(listen, &target, dial, limits, args.house.once)?;
+    let relay = forward::relay(dial, &target, limits, args.proxy_out)?;
+    let relay = forward::route(gate.guard_relay(relay), listen, &target, &gate)?;
+    let relay = if args.house.once { relay.once() } else { relay };
     // With the old limit it relays fewer, that is all.
     drop(adit::system::descriptors::raise_limit());
     runtime::block_on(async {
@@ -46,9 +49,9 @@ pub(super) fn explain(
         let (recorder, events) = Recorder::new(args.payload);
         let mut picture = Picture::new(args, output, events, Arc::clone(&recorder.count));
         let servers: Vec<Running> =
-            vec![route.observe(house.quiet_observer()).observe(recorder.clone()).start()?];
+            vec![relay.observe(house.quiet_observer()).observe(recorder.clone()).start()?];
         picture.output.begin()?;
-        announce(&servers, ready, voice, forward::next_step)?;
+        announce(&servers, ready, voice, &gate, forward::next_step)?;
         let ended = tokio::select! {
             ended = house.until_told(&servers) => ended,
             error = picture.grow() => return Err(error),

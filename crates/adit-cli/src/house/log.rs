@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use adit::event::Role;
+use adit::event::{Action, Role};
 use adit::{Code, Event, Observer, What};
 
 use crate::connect::size;
@@ -89,6 +89,21 @@ impl Observer for Log {
                 let text = adit::escape::escape_line(without_number(text).as_bytes(), 200);
                 let of = if peer.is_empty() { String::new() } else { format!(" of {peer}") };
                 format!("adit: {place}{of}: {text} (code={code})")
+            }
+            What::Limit { name, value, action: Action::Refuse(code), count } => {
+                let value = if *value > 0 { format!(" {value}") } else { String::new() };
+                let is_datagram = event.peer.is_some_and(|peer| peer.transport().is_datagram());
+                let them = match (*count, is_datagram) {
+                    (1, false) => "a connection",
+                    (1, true) => "a datagram",
+                    (_, false) => "connections",
+                    (_, true) => "datagrams",
+                };
+                let latest = if *count == 1 { "" } else { "the latest " };
+                let count = if *count == 1 { String::new() } else { format!("{count} ") };
+                format!(
+                    "adit: refused {count}{them}, {latest}from {peer}: {name}{value} (code={code})"
+                )
             }
             What::Limit { name, value, action, count } if self.says_all => {
                 let of = if peer.is_empty() { String::new() } else { format!(" {peer}") };

@@ -1,5 +1,6 @@
 //! The house of every command that listens: it starts, is announced, is told to stop, and drains.
 
+mod gate;
 mod log;
 mod ready;
 
@@ -13,6 +14,7 @@ use crate::exit::{Exit, SIGTERM};
 use crate::runtime::Signals;
 use crate::say::Voice;
 
+pub(crate) use gate::Gate;
 use log::Log;
 pub(crate) use ready::{Ready, Taken, announce};
 

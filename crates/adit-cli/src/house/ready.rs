@@ -6,6 +6,7 @@ use adit::endpoint::{Reach, Transport};
 use adit::system::descriptors::Inherited;
 use adit::{Endpoint, Error, Running};
 
+use super::Gate;
 use crate::args::House;
 use crate::complaint::usage;
 use crate::say::{self, Voice};
@@ -42,11 +43,12 @@ pub(crate) fn announce(
     servers: &[Running],
     ready: Ready,
     voice: &Voice,
+    gate: &Gate,
     next_step: impl FnOnce(&Endpoint) -> String,
 ) -> adit::Result<()> {
     let endpoints: Vec<&Endpoint> = servers.iter().flat_map(Running::addrs).collect();
     for endpoint in &endpoints {
-        voice.note(&listening_line(endpoint));
+        voice.note(&(listening_line(endpoint) + &gate.words(endpoint)));
     }
     if let Some(endpoint) = endpoints.first() {
         voice.detail(&next_step(endpoint));

@@ -79,7 +79,8 @@ pub(super) fn start(
     if !plan.streams.is_empty() {
         let inside = hub.clone();
         let talk = stream(async move |conn| converse(conn, inside.clone()).await);
-        let mut server = Server::streams(talk).limits(limits.clone()).threads(1);
+        let server = Server::streams(talk).limits(limits.clone()).threads(1);
+        let mut server = plan.gate.guard(server);
         if plan.once {
             server = server.once();
         }
@@ -92,7 +93,7 @@ pub(super) fn start(
         let inside = hub.clone();
         let talk =
             each(move |peer: &Peer| DatagramClient { hub: inside.clone(), peer: peer.clone() });
-        let mut server = Server::new(talk).limits(limits).threads(1);
+        let mut server = plan.gate.guard(Server::new(talk).limits(limits).threads(1));
         for address in &plan.datagrams {
             server = server.listen_datagrams(address);
         }

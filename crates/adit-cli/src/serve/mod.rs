@@ -14,7 +14,7 @@ use crate::args::Serve;
 use crate::complaint::{quoted, usage};
 use crate::connect::not_for_streams;
 use crate::exit::Exit;
-use crate::house::{self, End, House, Ready, Taken, Told, announce};
+use crate::house::{self, End, Gate, House, Ready, Taken, Told, announce};
 use crate::say::{Part, Voice};
 use crate::{program, resolve, runtime};
 
@@ -56,6 +56,7 @@ struct Plan {
     streams: Vec<Address>,
     datagrams: Vec<Address>,
     once: bool,
+    gate: Gate,
 }
 
 fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
@@ -87,7 +88,9 @@ fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
     if let Some(program) = &program {
         program.ready().map_err(|error| error.with_hint("not listening"))?;
     }
-    Ok(Plan { service, program, streams, datagrams, once: args.house.once })
+    let gate = Gate::of(&args.house)?;
+    datagrams.iter().try_for_each(|address| gate.fits(address))?;
+    Ok(Plan { service, program, streams, datagrams, once: args.house.once, gate })
 }
 
 async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
@@ -103,7 +106,7 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
             servers
         }
     };
-    announce(&servers, ready, voice, |endpoint| next_step(endpoint, &plan))?;
+    announce(&servers, ready, voice, &plan.gate, |endpoint| next_step(endpoint, &plan))?;
     let ended = tokio::select! {
         ended = house.until_told(&servers) => ended,
         code = by_hand::attend(hand.as_mut()) => End::Once(code),
@@ -129,7 +132,7 @@ fn start(
 ) -> adit::Result<Vec<Running>> {
     let mut servers = Vec::new();
     if !plan.streams.is_empty() {
-        let mut server = Server::streams(program.clone()).limits(limits.clone());
+        let mut server = plan.gate.guard(Server::streams(program.clone()).limits(limits.clone()));
         for address in &plan.streams {
             server = server.listen(address);
         }
@@ -137,7 +140,7 @@ fn start(
         servers.push(server.observe(told.clone()).start()?);
     }
     if !plan.datagrams.is_empty() {
-        let mut server = Server::new(program.datagrams()).limits(limits.clone());
+        let mut server = plan.gate.guard(Server::new(program.datagrams()).limits(limits.clone()));
         for address in &plan.datagrams {
             server = server.listen_datagrams(address);
         }
@@ -222,7 +225,7 @@ fn users_limits(flags: &crate::args::Limits) -> house::UsersLimits {
 /// The limits that the flags ask for.
 fn limits(args: &Serve, plan: &Plan) -> Limits {
     let flags = &args.limits;
-    let defaults = Limits::default();
+    let defaults = plan.gate.limits();
     let seconds = |seconds| Limit::At(Duration::from_secs(seconds));
     let (idle, stall) = match (plan.service, &plan.program) {
         (Some(_), _) => (defaults.idle, defaults.stall),
@@ -230,7 +233,6 @@ fn limits(args: &Serve, plan: &Plan) -> Limits {
         (None, None) => (Limit::Off, seconds(300)),
     };
     Limits {
-        conversations: args.house.max_conns,
         message: flags.message_timeout.unwrap_or(defaults.message),
         first_message: flags.first_message.unwrap_or(Limit::Off),
         idle: flags.idle.unwrap_or(idle),

@@ -78,7 +78,8 @@ pub(super) fn start(
             messages(chat, Lines::new(), plan, limits, told)
         }
         Service::Chargen => {
-            let mut server = Server::streams(stream(chargen)).limits(limits);
+            let server = Server::streams(stream(chargen)).limits(limits);
+            let mut server = plan.gate.guard(server);
             if plan.once {
                 server = server.once();
             }
@@ -98,7 +99,7 @@ fn messages<C: Codec + Clone + Send>(
     limits: Limits,
     told: Told,
 ) -> adit::Result<Running> {
-    let mut server = Server::new(service).limits(limits);
+    let mut server = plan.gate.guard(Server::new(service).limits(limits));
     if plan.once {
         server = server.once();
     }
