@@ -80,7 +80,8 @@ A program in any language, one process for each connection or datagram:
 
   --max-children N   at once (40); newcomers wait in the kernel's queue
   --env NAME         pass a variable on. Always there: PATH HOME USER LOGNAME SHELL LANG LC_* TZ TMPDIR
-  --open             allow it on an address that others can reach; as root also:
+  --allow NETWORK    who may have it run, where others than this machine can reach the address;
+  --open             or everybody; as root also:
   --user NAME        run it as this user (--user root if it has to be)
   --idle, --max-time end what takes too long; see adit serve --help
 

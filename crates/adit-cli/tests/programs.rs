@@ -448,6 +448,21 @@ fn a_program_is_open_to_others_only_if_that_was_said() {
 }
 
 #[test]
+fn naming_who_may_come_says_that_others_may_have_a_program_run() {
+    let is_root = rustix::process::geteuid().is_root();
+    let user: &[&str] = if is_root { &["--user", "nobody"] } else { &[] };
+    let server = serve(&[&["0.0.0.0:0", "--allow", "127.0.0.1"], user, &["--", "cat"]].concat());
+    let mut stream = client(server.tcp());
+    stream.write_all(b"hello").unwrap();
+    finish(&stream);
+    assert_eq!(read_to_end(&mut stream), b"hello");
+    let (own, port) = (common::own_ip().to_string(), server.tcp().port().to_string());
+    let ran = run(&mut adit(&["-s", &own, "127.0.0.1", &port]), b"");
+    assert!(ran.out.is_empty(), "{ran:?}");
+    server.program.err.wait_for("not-allowed");
+}
+
+#[test]
 fn a_program_that_vanishes_is_told_of_now_and_then_and_is_served_when_it_is_back() {
     let scratch = Scratch::new();
     let (path, away) = (scratch.join("answer"), scratch.join("away"));
