@@ -80,6 +80,9 @@ mod tests {
         assert_eq!(Exit::limit(Code::IdleTimeout, true).status(), 124);
         assert_eq!(Exit::limit(Code::IdleTimeout, false).status(), 1);
         assert_eq!(Exit::limit(Code::WaitTimeout, false).status(), 124);
+        assert_eq!(Exit::of(Code::TlsUntrusted).status(), 1);
+        assert_eq!(Exit::limit(Code::HandshakeTimeout, true).status(), 124);
+        assert_eq!(Exit::limit(Code::HandshakeTimeout, false).status(), 1);
         assert_eq!(Exit::signal(SIGINT).status(), 130);
         for code in Code::ALL {
             let status = Exit::of(*code).status();

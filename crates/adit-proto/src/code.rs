@@ -63,6 +63,21 @@ codes! {
     NotAllowed = "not-allowed",
     /// The peer's address has too much open, comes too fast, or is held off for what it did.
     RateLimited = "rate-limited",
+    // TLS.
+    /// The peer does not speak TLS.
+    TlsPlainPeer = "tls-plain-peer",
+    /// The peer's certificate is issued by nobody who is trusted, or is not the one that was pinned.
+    TlsUntrusted = "tls-untrusted",
+    /// The peer's certificate is for other names.
+    TlsName = "tls-name",
+    /// The peer's certificate is not valid any more, or not yet.
+    TlsExpired = "tls-expired",
+    /// The two sides have no version of TLS in common, or nothing else that they need for one.
+    TlsVersion = "tls-version",
+    /// A client without the certificate that its server wants.
+    TlsClientCertificate = "tls-client-cert",
+    /// TLS was broken off by an alert, the peer's or ours.
+    TlsAlert = "tls-alert",
     // Data.
     /// A message longer than the limit or than the transport takes.
     TooBig = "too-big",
@@ -93,7 +108,7 @@ codes! {
     // Limits.
     /// Names, addresses and connecting took too long.
     ConnectTimeout = "connect-timeout",
-    /// The PROXY header took too long.
+    /// The TLS handshake, or the PROXY header, took too long.
     HandshakeTimeout = "handshake-timeout",
     /// A started message was not finished in time, or the first one never began.
     MessageTimeout = "message-timeout",

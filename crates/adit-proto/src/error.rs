@@ -175,11 +175,15 @@ impl std::error::Error for Error {
     }
 }
 
-/// What an operating system's error means on an open connection.
+/// What an operating system's error means on an open connection. An [`Error`] within, as a stream of TLS
+/// gives it, has said so already.
 ///
 /// `ETIMEDOUT` is the kernel giving up on a peer that does not acknowledge (RFC 9293, section 3.8.3).
 pub fn code_of(error: &io::Error) -> Code {
     use io::ErrorKind as Kind;
+    if let Some(within) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return within.code();
+    }
     match error.kind() {
         Kind::ConnectionRefused | Kind::NotFound => Code::Refused,
         Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted => Code::Reset,
@@ -213,6 +217,12 @@ mod tests {
         // ECONNREFUSED, ECONNRESET, ETIMEDOUT, EMSGSIZE and one that says nothing about a peer.
         let words = [Code::Refused, Code::Reset, Code::DeadPeer, Code::TooBig, Code::Internal];
         assert_eq!([111, 104, 110, 90, 77].map(of), words);
+    }
+
+    #[test]
+    fn an_error_within_has_said_what_it_is() {
+        let alert = Error::new(Code::TlsAlert, Blame::Peer, "the peer broke TLS off");
+        assert_eq!(code_of(&io::Error::new(io::ErrorKind::InvalidData, alert)), Code::TlsAlert);
     }
 
     #[test]
