@@ -13,22 +13,24 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// The one direction: which crates of this workspace a crate may name in its `Cargo.toml`.
-const DIRECTION: [(&str, &[&str]); 6] = [
+const DIRECTION: [(&str, &[&str]); 7] = [
     ("adit-proto", &[]),
     ("adit-net", &["adit-proto"]),
-    ("adit", &["adit-net", "adit-proto"]),
+    ("adit-tls", &["adit-net", "adit-proto"]),
+    ("adit", &["adit-net", "adit-proto", "adit-tls"]),
     ("adit-trace", &["adit-proto"]),
     ("adit-cli", &["adit", "adit-trace"]),
     ("examples", &["adit"]),
 ];
 
 /// Words that have no place in the code of a crate, and why.
-const BANNED: [(&str, &[&str], &str); 3] = [
+const BANNED: [(&str, &[&str], &str); 4] = [
     (
         "adit-proto",
         &["tokio", "async fn", "TcpStream", "TcpListener", "UdpSocket", "UnixStream"],
         "adit-proto has no sockets and no tasks",
     ),
+    ("adit-tls", &["TcpStream", "TcpListener", "UnixStream"], "adit-tls is given its streams"),
     ("adit-trace", &["tokio", "std::net"], "adit-trace draws and opens nothing"),
     ("adit-cli", &["adit_proto", "tokio::net"], "adit-cli goes through the public face of adit"),
 ];

@@ -1,0 +1,6 @@
+//! adit's TLS: one more transport over any stream of bytes.
+#![forbid(unsafe_code)]
+
+mod pin;
+
+pub use pin::Pin;
