@@ -43,7 +43,7 @@ impl Exit {
         match (self.code, self.signal) {
             (_, Some(signal)) => 128 + u8::try_from(signal).unwrap_or(0),
             (Code::Ok | Code::Drained, _) => 0,
-            (Code::Usage | Code::Unsafe, _) => 2,
+            (Code::Usage | Code::Config | Code::Unsafe, _) => 2,
             (Code::StdoutClosed, _) => 141,
             // As a shell has it.
             (Code::CannotRun, _) => 126,
@@ -74,6 +74,7 @@ mod tests {
         assert_eq!(Exit::of(Code::Ok).status(), 0);
         assert_eq!(Exit::of(Code::Drained).status(), 0);
         assert_eq!(Exit::of(Code::Usage).status(), 2);
+        assert_eq!(Exit::of(Code::Config).status(), 2);
         assert_eq!(Exit::of(Code::StdoutClosed).status(), 141);
         assert_eq!(Exit::of(Code::CannotRun).status(), 126);
         assert_eq!(Exit::of(Code::NotFound).status(), 127);

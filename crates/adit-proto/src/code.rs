@@ -103,6 +103,8 @@ codes! {
     // Usage.
     /// A word of the command line or an argument is wrong.
     Usage = "usage",
+    /// A file that settings are in, a certificate or a list, cannot be used.
+    Config = "config",
     /// What was asked for would be dangerous.
     Unsafe = "unsafe",
     // Limits.

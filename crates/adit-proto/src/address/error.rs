@@ -3,7 +3,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::UNIX_NAME_BYTES_MAX;
-use super::keys::names;
+use super::keys::{is_for_tls, names};
 use crate::endpoint::Transport;
 use crate::escape::escape_line;
 
@@ -167,7 +167,7 @@ impl AddressError {
                 "leave it out: a client carries standard input and output anyway"
             }
             Self::Scheme { near: None, .. } | Self::NotYet { .. } => {
-                "there are tcp, udp, unix and unix-dgram"
+                "there are tcp, tls, udp, unix and unix-dgram"
             }
             Self::SchemeMissing { example, .. } | Self::PortMissing { example, .. } => {
                 return Some(format!("write {}", short(example)));
@@ -183,6 +183,11 @@ impl AddressError {
                 return Some(format!("there are {}", names().join(", ")));
             }
             Self::KeyTwice { .. } => "write it once",
+            Self::KeyElsewhere { key, transport, .. }
+                if is_for_tls(key) && !transport.is_datagram() =>
+            {
+                "it is for TLS: write tls:// in front"
+            }
             Self::KeyElsewhere { .. } => "leave it out",
             Self::Scheme { .. }
             | Self::PortRange { .. }

@@ -19,30 +19,53 @@ struct Key {
     name: &'static str,
     value: Value,
     applies: &'static [Transport],
+    /// It is about TLS, and means nothing without.
+    tls: bool,
+}
+
+impl Key {
+    const fn new(name: &'static str, value: Value, applies: &'static [Transport]) -> Self {
+        Self { name, value, applies, tls: false }
+    }
+
+    const fn tls(name: &'static str, value: Value) -> Self {
+        Self { name, value, applies: STREAMS, tls: true }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Value {
     None,
     Needed,
+    Optional,
 }
 
 /// Every option there is. One that would do nothing is refused rather than ignored, so a transport
 /// joins `applies` together with the code that obeys.
 const KEYS: &[Key] = &[
     // Always on; who writes it is right.
-    Key { name: "nodelay", value: Value::None, applies: &[Transport::Tcp] },
-    Key { name: "sndbuf", value: Value::Needed, applies: IP },
-    Key { name: "rcvbuf", value: Value::Needed, applies: IP },
-    Key { name: "ttl", value: Value::Needed, applies: IP },
-    Key { name: "tos", value: Value::Needed, applies: IP },
-    Key { name: "v6only", value: Value::None, applies: IP },
-    Key { name: "mode", value: Value::Needed, applies: UNIX },
-    Key { name: "broadcast", value: Value::None, applies: &[Transport::Udp] },
-    Key { name: "amplify", value: Value::Needed, applies: &[Transport::Udp] },
+    Key::new("nodelay", Value::None, &[Transport::Tcp]),
+    Key::new("sndbuf", Value::Needed, IP),
+    Key::new("rcvbuf", Value::Needed, IP),
+    Key::new("ttl", Value::Needed, IP),
+    Key::new("tos", Value::Needed, IP),
+    Key::new("v6only", Value::None, IP),
+    Key::new("mode", Value::Needed, UNIX),
+    Key::new("broadcast", Value::None, &[Transport::Udp]),
+    Key::new("amplify", Value::Needed, &[Transport::Udp]),
+    // `tls` alone turns a plain address into one of TLS.
+    Key::tls("tls", Value::Optional),
+    Key::tls("pin", Value::Needed),
+    Key::tls("ca", Value::Needed),
+    Key::tls("cert", Value::Needed),
+    Key::tls("key", Value::Needed),
+    Key::tls("client-ca", Value::Needed),
+    Key::tls("sni", Value::Needed),
+    Key::tls("alpn", Value::Needed),
 ];
 
 const IP: &[Transport] = &[Transport::Tcp, Transport::Udp];
+const STREAMS: &[Transport] = &[Transport::Tcp, Transport::Unix];
 const UNIX: &[Transport] = &[Transport::Unix, Transport::UnixDatagram];
 
 /// Options of the grammar that later versions serve.
@@ -69,15 +92,6 @@ const LATER: &[&str] = &[
     "crlf",
     "retry",
     "backoff",
-    // TLS.
-    "tls",
-    "cert",
-    "key",
-    "ca",
-    "client-ca",
-    "sni",
-    "alpn",
-    "pin",
     // Targets of a relay, programs.
     "weight",
     "slow-start",
@@ -110,7 +124,105 @@ pub struct SocketOptions {
     pub amplify: Option<u32>,
 }
 
+/// What TLS is asked for; texts are as they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TlsOptions {
+    /// Whom a client trusts, or where a server's certificate comes from.
+    pub mode: TlsMode,
+    /// A file of authorities instead of the system's.
+    pub ca: Option<String>,
+    /// A file with a certificate to show, and those above it.
+    pub cert: Option<String>,
+    /// The file with its key; that of the certificate if none is named.
+    pub key: Option<String>,
+    /// A file of authorities that clients need a certificate from.
+    pub client_ca: Option<String>,
+    /// The name to ask for instead of the host.
+    pub sni: Option<String>,
+    /// Protocols to offer, the preferred first; `+` stands between them.
+    pub alpn: Vec<String>,
+}
+
+/// How TLS trusts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsMode {
+    /// A client checks the server's certificate; a server has one.
+    #[default]
+    Verify,
+    /// A client trusts this certificate alone: `sha256:` and 64 hex digits.
+    Pin(String),
+    /// A client trusts anybody.
+    Insecure,
+    /// A server makes a certificate of its own.
+    Auto,
+}
+
 impl Keys {
+    /// Is this option there?
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == name)
+    }
+
+    /// Adds an option unless it is there already, as a flag of the command line does it.
+    ///
+    /// # Errors
+    /// There is no such option, or the value does not fit.
+    pub fn fill(&mut self, name: &str, value: &str) -> Result<(), AddressError> {
+        if self.has(name) {
+            return Ok(());
+        }
+        let text =
+            if value.is_empty() { name.to_owned() } else { format!("{name}={}", encode(value)) };
+        self.push(&text, &text)?;
+        self.tls()?;
+        self.options().map(drop)
+    }
+
+    /// What TLS is asked for.
+    ///
+    /// # Errors
+    /// A value does not fit its key, or two of them contradict each other.
+    pub fn tls(&self) -> Result<TlsOptions, AddressError> {
+        let mut options = TlsOptions::default();
+        for (key, value) in &self.0 {
+            let bad = || AddressError::Value {
+                key,
+                text: format!("{key}={value}"),
+                expected: expected(key),
+            };
+            match *key {
+                "tls" => {
+                    let mode = match value.as_str() {
+                        "" | "verify" => continue,
+                        "insecure" => TlsMode::Insecure,
+                        "auto" => TlsMode::Auto,
+                        value => match value.strip_prefix("pin:") {
+                            Some(pin) => TlsMode::Pin(pin.to_owned()),
+                            None => return Err(bad()),
+                        },
+                    };
+                    // A pin says already whom to trust.
+                    if options.mode != TlsMode::Verify {
+                        return Err(bad());
+                    }
+                    options.mode = mode;
+                }
+                "pin" if options.mode != TlsMode::Verify => return Err(bad()),
+                "pin" => options.mode = TlsMode::Pin(value.clone()),
+                "ca" => options.ca = Some(value.clone()),
+                "cert" => options.cert = Some(value.clone()),
+                "key" => options.key = Some(value.clone()),
+                "client-ca" => options.client_ca = Some(value.clone()),
+                "sni" => options.sni = Some(value.clone()),
+                "alpn" => options.alpn = value.split('+').map(str::to_owned).collect(),
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+
     /// Adds `key=value,key` or `key=value&key`, which stand in the address `text`.
     ///
     /// An option is refused the second time, so a text of any length costs one pass.
@@ -118,6 +230,7 @@ impl Keys {
         for option in options.split([',', '&']) {
             self.push(option, text)?;
         }
+        self.tls()?;
         self.options().map(drop)
     }
 
@@ -129,7 +242,8 @@ impl Keys {
         let Some(key) = find(name) else {
             return Err(unknown(name, text));
         };
-        if (key.value == Value::Needed) != value.is_some_and(|value| !value.is_empty()) {
+        let is_there = value.is_some_and(|value| !value.is_empty());
+        if key.value != Value::Optional && (key.value == Value::Needed) != is_there {
             let (text, expected) = (option.to_owned(), expected(key.name));
             return Err(AddressError::Value { key: key.name, text, expected });
         }
@@ -141,9 +255,15 @@ impl Keys {
     }
 
     /// Does every option mean something there?
-    pub(super) fn check(&self, transport: Transport, text: &str) -> Result<(), AddressError> {
-        let is_elsewhere =
-            |name: &str| find(name).is_some_and(|key| !key.applies.contains(&transport));
+    pub(super) fn check(
+        &self,
+        transport: Transport,
+        tls: bool,
+        text: &str,
+    ) -> Result<(), AddressError> {
+        let is_elsewhere = |name: &str| {
+            find(name).is_some_and(|key| !key.applies.contains(&transport) || key.tls && !tls)
+        };
         match self.0.iter().find(|(name, _)| is_elsewhere(name)) {
             Some((key, _)) => {
                 Err(AddressError::KeyElsewhere { key, transport, text: text.to_owned() })
@@ -196,6 +316,11 @@ pub(super) fn names() -> Vec<&'static str> {
     KEYS.iter().map(|key| key.name).collect()
 }
 
+/// Is this option about TLS?
+pub(super) fn is_for_tls(name: &str) -> bool {
+    find(name).is_some_and(|key| key.tls)
+}
+
 fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
@@ -218,6 +343,11 @@ fn expected(key: &str) -> &'static str {
         "tos" => "a number from 0 to 255",
         "mode" => "octal permissions such as 600",
         "amplify" => "a whole number",
+        "tls" => "verify, pin:sha256:HEX, insecure or auto",
+        "pin" => "sha256: and the 64 hex digits of a certificate",
+        "ca" | "cert" | "key" | "client-ca" => "the name of a file",
+        "sni" => "a name",
+        "alpn" => "names of protocols with + between them",
         _ => "no value",
     }
 }

@@ -11,7 +11,7 @@ mod spelling;
 mod units;
 
 pub use error::AddressError;
-pub use keys::{Keys, SocketOptions};
+pub use keys::{Keys, SocketOptions, TlsMode, TlsOptions};
 pub use spelling::nearest;
 pub use units::{UnitError, parse_duration, parse_rate, parse_size};
 
@@ -38,6 +38,8 @@ pub const UNIX_NAME_BYTES_MAX: usize = 107;
 pub struct Address {
     /// How bytes travel.
     pub transport: Transport,
+    /// Whether TLS goes over it: `tls://`, `tls+unix:`, or an option of TLS.
+    pub tls: bool,
     /// Where.
     pub place: Place,
     /// Options of the endpoint.
@@ -75,7 +77,7 @@ pub enum Role {
 impl Address {
     /// An address without options.
     pub fn new(transport: Transport, place: Place) -> Self {
-        Self { transport, place, keys: Keys::default() }
+        Self { transport, tls: false, place, keys: Keys::default() }
     }
 
     /// The port, if the transport has ports.
@@ -98,6 +100,26 @@ impl Address {
         Ok(())
     }
 
+    /// The host that was written, for a certificate to be compared with: a name or an IP address.
+    /// `localhost` where no host is written; none for a Unix socket.
+    pub fn host(&self) -> Option<String> {
+        match &self.place {
+            Place::Loopback(_) | Place::Any(_) => Some("localhost".to_owned()),
+            Place::Ip(address) => Some(address.ip().to_string()),
+            Place::Name(name, _) => Some(name.clone()),
+            Place::Path(_) | Place::Abstract(_) => None,
+        }
+    }
+
+    /// The word for how bytes travel: `tcp`, `tls`, `tls+unix`.
+    pub fn scheme(&self) -> &'static str {
+        match (self.tls, self.transport) {
+            (true, Transport::Unix) => "tls+unix",
+            (true, _) => "tls",
+            (false, transport) => transport.word(),
+        }
+    }
+
     /// As it is named in messages, safe for a terminal: `tcp 127.0.0.1:80`, `tcp [::]:8080`,
     /// `unix /run/a.sock`.
     pub fn spoken(&self) -> String {
@@ -110,7 +132,7 @@ impl Address {
             Place::Path(path) => shown(path),
             Place::Abstract(name) => format!("@{}", shown(name)),
         };
-        format!("{} {place}", self.transport)
+        format!("{} {place}", self.scheme())
     }
 }
 
@@ -125,18 +147,19 @@ fn bracketed(name: &str) -> Cow<'_, str> {
 /// The address in full, as it can be read again; for messages there is [`Address::spoken`].
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.scheme();
         match &self.place {
             Place::Path(path) => {
                 // What begins with two slashes would lose them to the scheme.
                 let slashes = if path.starts_with("//") { "//" } else { "" };
-                write!(f, "{}:{slashes}{}", self.transport, parse::encode(path))?;
+                write!(f, "{scheme}:{slashes}{}", parse::encode(path))?;
             }
-            Place::Abstract(name) => write!(f, "{}:@{}", self.transport, parse::encode(name))?,
-            Place::Loopback(port) => write!(f, "{}://{port}", self.transport)?,
-            Place::Any(port) => write!(f, "{}://:{port}", self.transport)?,
-            Place::Ip(address) => write!(f, "{}://{address}", self.transport)?,
+            Place::Abstract(name) => write!(f, "{scheme}:@{}", parse::encode(name))?,
+            Place::Loopback(port) => write!(f, "{scheme}://{port}")?,
+            Place::Any(port) => write!(f, "{scheme}://:{port}")?,
+            Place::Ip(address) => write!(f, "{scheme}://{address}")?,
             Place::Name(name, port) => {
-                write!(f, "{}://{}:{port}", self.transport, bracketed(name))?;
+                write!(f, "{scheme}://{}:{port}", bracketed(name))?;
             }
         }
         self.keys.fmt(f)

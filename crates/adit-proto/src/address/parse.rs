@@ -13,21 +13,35 @@ use crate::endpoint::Transport;
 /// Longest host name in bytes (RFC 1035, section 2.3.4, as text).
 const HOST_BYTES_MAX: usize = 253;
 
-const SCHEMES: [(&str, Transport); 4] = [
-    ("tcp", Transport::Tcp),
-    ("udp", Transport::Udp),
-    ("unix", Transport::Unix),
-    ("unix-dgram", Transport::UnixDatagram),
+/// What a scheme says: how bytes travel, and whether TLS goes over it.
+#[derive(Clone, Copy)]
+struct Scheme {
+    transport: Transport,
+    tls: bool,
+}
+
+const SCHEMES: [(&str, Scheme); 7] = [
+    ("tcp", plain(Transport::Tcp)),
+    ("udp", plain(Transport::Udp)),
+    ("unix", plain(Transport::Unix)),
+    ("unix-dgram", plain(Transport::UnixDatagram)),
+    ("tls", Scheme { transport: Transport::Tcp, tls: true }),
+    ("tls+tcp", Scheme { transport: Transport::Tcp, tls: true }),
+    ("tls+unix", Scheme { transport: Transport::Unix, tls: true }),
 ];
 
+const fn plain(transport: Transport) -> Scheme {
+    Scheme { transport, tls: false }
+}
+
 /// Schemes of the grammar that later versions serve.
-const LATER: [&str; 15] = [
-    "tls", "exec", "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss", "vsock", "dtls",
-    "sctp", "farm", "http", "https",
+const LATER: [&str; 14] = [
+    "exec", "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp",
+    "farm", "http", "https",
 ];
 
 /// Layers of the grammar that later versions serve; they stand before a `+`.
-const LAYERS: [&str; 3] = ["tls", "proxy", "session"];
+const LAYERS: [&str; 2] = ["proxy", "session"];
 
 /// Later schemes that are more likely hosts when a single colon follows.
 const ALSO_HOSTS: [&str; 2] = ["http", "https"];
@@ -77,8 +91,7 @@ pub(super) fn address(text: &str, transport: Option<Transport>) -> Result<Addres
         Transport::Unix | Transport::UnixDatagram => unix_place(word.rest, text)?,
         _ => word.ip_place()?,
     };
-    keys.check(transport, text)?;
-    Ok(Address { transport, place, keys })
+    finished(Address { transport, tls: word.is_tls(), place, keys }, text)
 }
 
 /// Reads the first address of several words.
@@ -107,9 +120,16 @@ pub(super) fn words(
         keys.read(options, &text)?;
     }
     let place = host_and_port(word.rest, parse_port(port, &text)?, &text)?;
-    let transport = word.scheme.unwrap_or(transport);
-    keys.check(transport, &text)?;
-    Ok((Address { transport, place, keys }, 2))
+    let transport = word.scheme.map_or(transport, |scheme| scheme.transport);
+    let address = Address { transport, tls: word.is_tls(), place, keys };
+    Ok((finished(address, &text)?, 2))
+}
+
+/// Checks the options against the rest; `:443,tls=auto` is TLS without its scheme.
+fn finished(mut address: Address, text: &str) -> Result<Address, AddressError> {
+    address.tls |= address.keys.has("tls");
+    address.keys.check(address.transport, address.tls, text)?;
+    Ok(address)
 }
 
 /// Cuts off `,key=value` and `?key=value&key=value`.
@@ -122,7 +142,7 @@ fn split_options(text: &str) -> (&str, Option<&str>) {
 
 /// An address without its options, its scheme cut off.
 struct Word<'a> {
-    scheme: Option<Transport>,
+    scheme: Option<Scheme>,
     rest: &'a str,
     /// The whole address, for messages.
     text: &'a str,
@@ -137,8 +157,8 @@ impl<'a> Word<'a> {
             return Ok(plain);
         };
         let slashes = after.strip_prefix("//");
-        if let Some(transport) = transport_of(scheme) {
-            return Ok(Self { scheme: Some(transport), rest: slashes.unwrap_or(after), text });
+        if let Some(known) = scheme_of(scheme) {
+            return Ok(Self { scheme: Some(known), rest: slashes.unwrap_or(after), text });
         }
         // Without slashes it may be a host: `http:80`, `proxy:3128`.
         let is_scheme = slashes.is_some()
@@ -151,7 +171,7 @@ impl<'a> Word<'a> {
     fn transport(&self, transport: Option<Transport>) -> Result<Transport, AddressError> {
         let is_path = ["/", "./", "../", "@"].iter().any(|start| self.rest.starts_with(start));
         match (self.scheme, transport) {
-            (Some(written), _) => Ok(written),
+            (Some(written), _) => Ok(written.transport),
             (None, None) => {
                 let scheme = if is_path { "unix:" } else { "tcp://" };
                 let example = format!("{scheme}{}", self.text);
@@ -161,6 +181,10 @@ impl<'a> Word<'a> {
             (None, Some(transport)) if transport.is_datagram() => Ok(Transport::UnixDatagram),
             (None, Some(_)) => Ok(Transport::Unix),
         }
+    }
+
+    fn is_tls(&self) -> bool {
+        self.scheme.is_some_and(|scheme| scheme.tls)
     }
 
     fn ip_place(&self) -> Result<Place, AddressError> {
@@ -197,16 +221,20 @@ impl<'a> Word<'a> {
     }
 
     fn port_missing(&self, host: &str) -> AddressError {
-        let scheme = self.scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
+        let scheme = match self.scheme {
+            Some(Scheme { tls: true, .. }) => "tls://".to_owned(),
+            Some(Scheme { transport, .. }) => format!("{transport}://"),
+            None => String::new(),
+        };
         let example = format!("{scheme}{host}:PORT");
         AddressError::PortMissing { text: self.text.to_owned(), example }
     }
 }
 
-fn transport_of(scheme: &str) -> Option<Transport> {
+fn scheme_of(scheme: &str) -> Option<Scheme> {
     // RFC 3986, section 3.1: schemes are compared without case.
     let found = SCHEMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(scheme));
-    found.map(|(_, transport)| *transport)
+    found.map(|(_, scheme)| *scheme)
 }
 
 fn is_one_of(word: &str, words: &[&str]) -> bool {
@@ -216,7 +244,7 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
 /// Names the part of `session+tls` that is unknown, else the first that is not served yet.
 fn not_a_scheme(scheme: &str, text: &str) -> AddressError {
     let is_later = |part: &&str| is_one_of(part, &LATER) || is_one_of(part, &LAYERS);
-    let is_known = |part: &&str| transport_of(part).is_some() || is_later(part);
+    let is_known = |part: &&str| scheme_of(part).is_some() || is_later(part);
     let text = text.to_owned();
     if let Some(unknown) = scheme.split('+').find(|part| !is_known(part)) {
         let near = nearest(unknown, SCHEMES.iter().map(|(name, _)| *name));

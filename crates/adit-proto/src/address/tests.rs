@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Address, AddressError, Place, Role};
+use super::{Address, AddressError, Place, Role, TlsMode};
 use crate::endpoint::Transport;
 use crate::escape::is_unsafe;
 
@@ -36,6 +36,12 @@ const WRITTEN: &[(&[&str], &str)] = &[
     (&["127.0.0.1:80"], "tcp://127.0.0.1:80 (1)"),
     (&["udp://h:1"], "udp://h:1 (1)"),
     (&["udp:h:53"], "udp://h:53 (1)"),
+    (&["tls://h:1"], "tls://h:1 (1)"),
+    (&["TLS+tcp://h:1"], "tls://h:1 (1)"),
+    (&["tls+unix:/run/a"], "tls+unix:/run/a (1)"),
+    (&["tls://db:443,pin=sha256:9f"], "tls://db:443,pin=sha256:9f (1)"),
+    (&[":443,tls=auto"], "tls://:443,tls=auto (1)"),
+    (&["/run/a,tls"], "tls+unix:/run/a,tls (1)"),
     (&["UDP://h:53"], "udp://h:53 (1)"),
     (&["tcp:h:1"], "tcp://h:1 (1)"),
     (&["tcp:80"], "tcp://80 (1)"),
@@ -72,7 +78,15 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["tpc://h:1"], "unknown scheme \"tpc\" in \"tpc://h:1\"; did you mean tcp?"),
     (&["sesion+tcp://h:1"], "unknown scheme \"sesion\" in \"sesion+tcp://h:1\""),
     (&["tcp+udp://h:1"], "unknown scheme \"tcp+udp\" in \"tcp+udp://h:1\""),
-    (&["tls://h:1"], "\"tls\" is not part of this version, in \"tls://h:1\""),
+    (&["quic://h:1"], "\"quic\" is not part of this version, in \"quic://h:1\""),
+    (&["session+tls://h:1"], "\"session\" is not part of this version, in \"session+tls://h:1\""),
+    (&["h:1,sni=x"], "option sni has no meaning for tcp, in \"h:1,sni=x\""),
+    (&["udp://h:1,tls"], "option tls has no meaning for udp, in \"udp://h:1,tls\""),
+    (&["h:1,tls=always"], "\"tls=always\": tls takes verify, pin:sha256:HEX, insecure or auto"),
+    (
+        &["h:1,tls=insecure,pin=sha256:00"],
+        "\"pin=sha256:00\": pin takes sha256: and the 64 hex digits of a certificate",
+    ),
     (&["exec:./prog"], "\"exec\" is not part of this version, in \"exec:./prog\""),
     (
         &["session+tcp://far:1"],
@@ -116,8 +130,8 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["unix:"], "\"unix:\" is no name for a Unix socket"),
     (&["/a\0b"], "\"/a\\x00b\" is no name for a Unix socket"),
     (&["h:80,snii=x"], "unknown option \"snii\" in \"h:80,snii=x\"; did you mean sni?"),
-    (&["h:80,snd=1"], "unknown option \"snd\" in \"h:80,snd=1\"; did you mean end?"),
-    (&["h:80,tll=1"], "unknown option \"tll\" in \"h:80,tll=1\"; did you mean ttl?"),
+    (&["h:80,snd=1"], "unknown option \"snd\" in \"h:80,snd=1\"; did you mean sni?"),
+    (&["h:80,tll=1"], "unknown option \"tll\" in \"h:80,tll=1\"; did you mean tls?"),
     (&["h:80,"], "unknown option \"\" in \"h:80,\""),
     (&["h:80,keepalive"], "option keepalive is not part of this version, in \"h:80,keepalive\""),
     (&["h:80,ttl=0"], "\"ttl=0\": ttl takes a number from 1 to 255"),
@@ -185,6 +199,8 @@ fn messages_name_an_address_in_words() {
         ("8080", "tcp localhost:8080"),
         ("udp://h:53,ttl=1", "udp h:53"),
         ("[fe80::1%eth0]:1", "tcp [fe80::1%eth0]:1"),
+        ("tls://h:53,sni=x", "tls h:53"),
+        ("tls+unix:/run/a", "tls+unix /run/a"),
         ("/run/a.sock", "unix /run/a.sock"),
         ("@a\x1b", "unix @a\\x1b"),
     ] {
@@ -205,6 +221,26 @@ fn options_are_read_as_values() {
     assert_eq!(options.mode, None);
     let options = "unix:/a,mode=0660".parse::<Address>().unwrap().keys.options().unwrap();
     assert_eq!(options.mode, Some(0o660));
+}
+
+#[test]
+fn options_of_tls_are_read_as_values() {
+    let text = "tls://h:1,pin=sha256:9f,cert=c,key=k,client-ca=a,sni=x,alpn=h2+http/1.1";
+    let options = text.parse::<Address>().unwrap().keys.tls().unwrap();
+    assert_eq!(options.mode, TlsMode::Pin("sha256:9f".to_owned()));
+    assert_eq!((options.cert.as_deref(), options.key.as_deref()), (Some("c"), Some("k")));
+    assert_eq!((options.client_ca.as_deref(), options.sni.as_deref()), (Some("a"), Some("x")));
+    assert_eq!(options.alpn, ["h2", "http/1.1"]);
+    let mode = |text: &str| text.parse::<Address>().unwrap().keys.tls().unwrap().mode;
+    assert_eq!(mode("tls://h:1"), TlsMode::Verify);
+    assert_eq!(mode("tcp://h:1,tls=insecure"), TlsMode::Insecure);
+    assert_eq!(mode("tcp://h:1,tls=pin:sha256:9f"), TlsMode::Pin("sha256:9f".to_owned()));
+    // What stands in the address counts more than what is filled in.
+    let mut address: Address = "tls://h:1,sni=x".parse().unwrap();
+    address.keys.fill("sni", "y").unwrap();
+    address.keys.fill("ca", "a,b").unwrap();
+    assert_eq!(address.to_string(), "tls://h:1,sni=x,ca=a%2Cb");
+    assert!(address.keys.fill("tls", "always").is_err() && address.keys.fill("no", "").is_err());
 }
 
 #[test]

@@ -129,12 +129,15 @@ impl What<'_> {
                 text(line, "reach", reach.word());
             }
             Self::Call { .. } => self.call_fields(line),
-            Self::Open { local, via } => {
+            Self::Open { local, via, tls } => {
                 if let Some(local) = local {
                     text(line, "local", &local.place_text());
                 }
                 if let Some(via) = via {
                     text(line, "via", &via.place_text());
+                }
+                if let Some(tls) = tls {
+                    text(line, "tls", tls);
                 }
             }
             Self::Data { dir, seq, bytes, .. } => {
@@ -297,7 +300,7 @@ mod tests {
             ),
             (
                 &udp,
-                What::Open { local: None, via: None },
+                What::Open { local: None, via: None, tls: None },
                 r#""ev":"open","conn":2,"peer":"127.0.0.1:4711","role":"server","scheme":"udp""#,
             ),
             (

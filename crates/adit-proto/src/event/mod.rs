@@ -164,6 +164,8 @@ pub enum What<'a> {
         local: Option<&'a Endpoint>,
         /// The proxy that named the peer; none if the peer came by itself.
         via: Option<&'a Endpoint>,
+        /// The version of TLS that goes over it, `1.3` or `1.2`; none without.
+        tls: Option<&'a str>,
     },
     /// Bytes were read or written, or a datagram received or sent.
     Data {
