@@ -99,6 +99,8 @@ pub(crate) struct Connect {
     #[command(flatten)]
     pub(crate) net: Net,
     #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]
     pub(crate) limits: Limits,
@@ -150,6 +152,8 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) net: Net,
     #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) talk: Talk,
@@ -199,6 +203,8 @@ pub(crate) struct Forward {
     #[command(flatten)]
     pub(crate) net: Net,
     #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]
     pub(crate) limits: ForwardLimits,
@@ -236,6 +242,8 @@ pub(crate) struct Explain {
     pub(crate) payload: adit::event::Payload,
     #[command(flatten)]
     pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) tls: Tls,
     #[command(flatten)]
     pub(crate) client: Client,
     #[command(flatten)]
@@ -428,6 +436,8 @@ pub(crate) struct Wait {
     #[command(flatten)]
     pub(crate) net: Net,
     #[command(flatten)]
+    pub(crate) tls: Tls,
+    #[command(flatten)]
     pub(crate) client: Client,
     /// Give up after this time, with exit status 124
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true, default_value = "30s")]
@@ -466,6 +476,35 @@ pub(crate) struct Net {
     /// Look up no names
     #[arg(short = 'n')]
     pub(crate) numeric: bool,
+}
+
+/// TLS. What an address says itself counts more.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Tls {
+    /// Over TLS, as tls:// says; trust: verify, pin:sha256:HEX or insecure; a server's certificate: auto
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "verify")]
+    pub(crate) tls: Option<String>,
+    /// A PEM file with our certificate, and its key unless --key names another
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert: Option<String>,
+    /// The PEM file with the key of --cert
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<String>,
+    /// Trust the authorities of a PEM file instead of the system's [clients]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<String>,
+    /// Let in only clients with a certificate of these authorities [servers]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca: Option<String>,
+    /// Ask for this name instead of the host, and want a certificate for it [clients]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
+    /// Protocols to agree on, the preferred first: h2+http/1.1
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) alpn: Option<String>,
+    /// Time for the TLS handshake, with the PROXY header before it in total [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
+    pub(crate) handshake_timeout: Option<adit::Limit<Duration>>,
 }
 
 /// Flags of everything that connects.

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use adit::endpoint::Reach;
-use adit::{Address, Code, Dial, Endpoint, Limit, Limits, ProxyVersion, Running};
+use adit::{Address, Code, Dial, Limit, Limits, ProxyVersion, Running};
 
-use crate::args::{Forward, ForwardLimits};
+use crate::args::{Forward, ForwardLimits, Tls};
 use crate::complaint::usage;
 use crate::exit::Exit;
 use crate::house::{self, Gate, House, Ready, Taken, announce};
 use crate::say::{Part, Voice};
-use crate::{resolve, runtime};
+use crate::{resolve, runtime, secure};
 
 /// Runs the command.
 pub(crate) fn run(args: &Forward) -> Exit {
@@ -19,10 +18,11 @@ pub(crate) fn run(args: &Forward) -> Exit {
     let voice = Voice::of(&args.say, Part::Relay, &args.watch);
     let forwarded = taken.ready(&args.house).and_then(|ready| {
         voice.begin_files(&args.watch)?;
-        let (listen, target) = resolve::pair(&args.words, &args.net, "forward")?;
-        let gate = Gate::of(&args.house)?;
-        let limits = limits(&args.limits, &gate);
-        let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
+        let (mut listen, mut target) = resolve::pair(&args.words, &args.net, "forward")?;
+        let tls = secure::relay(&mut listen, &mut target, &args.tls, &voice)?;
+        let gate = Gate::of(&args.house, tls)?;
+        let limits = limits((&args.limits, &args.tls), &gate);
+        let dial = resolve::dial(&args.net, &args.client, &args.tls).stall(limits.stall);
         let relay = relay(dial, &target, limits, args.proxy_out)?;
         let relay = route(gate.guard_relay(relay), listen, &target, &gate)?;
         let relay = if args.house.once { relay.once() } else { relay };
@@ -72,21 +72,24 @@ pub(crate) fn route(
     Ok(forward)
 }
 
-pub(crate) fn users_limits(flags: &ForwardLimits) -> house::UsersLimits {
+pub(crate) fn users_limits((flags, tls): (&ForwardLimits, &Tls)) -> house::UsersLimits {
     house::users_limits(&[
+        (tls.handshake_timeout.is_some(), Code::HandshakeTimeout),
         (flags.idle.is_some(), Code::IdleTimeout),
         (flags.stall.is_some(), Code::StallTimeout),
         (flags.max_time.is_some(), Code::MaxTime),
     ])
 }
 
-pub(crate) fn limits(flags: &ForwardLimits, gate: &Gate) -> Limits {
+pub(crate) fn limits((flags, tls): (&ForwardLimits, &Tls), gate: &Gate) -> Limits {
+    let defaults = gate.limits();
     let usual = Limit::At(Duration::from_secs(300));
     Limits {
         idle: flags.idle.unwrap_or(usual),
         stall: flags.stall.unwrap_or(usual),
         max_time: flags.max_time.unwrap_or(Limit::Off),
-        ..gate.limits()
+        handshake: tls.handshake_timeout.unwrap_or(defaults.handshake),
+        ..defaults
     }
 }
 
@@ -96,22 +99,9 @@ async fn forward(
     ready: Ready,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    let mut house = House::new(&args.house, users_limits(&args.limits), voice);
+    let mut house = House::new(&args.house, users_limits((&args.limits, &args.tls)), voice);
     let servers: Vec<Running> = vec![relay.observe(house.observer()).start()?];
-    announce(&servers, ready, voice, &gate, next_step)?;
+    announce(&servers, ready, voice, &gate, |_| String::new())?;
     let ended = house.until_told(&servers).await;
     house.close(servers, ended).await
-}
-
-/// `client: adit 9000    stop: Ctrl-C`
-pub(crate) fn next_step(endpoint: &Endpoint) -> String {
-    let transport = endpoint.transport();
-    let scheme = if transport.is_datagram() { "udp://" } else { "" };
-    let client = match (endpoint.reach(), endpoint.socket_addr()) {
-        (Reach::All, Some(address)) => format!("adit {scheme}HOST:{}", address.port()),
-        (Reach::Loopback, Some(address)) => format!("adit {scheme}{}", address.port()),
-        (_, Some(address)) => format!("adit {scheme}{address}"),
-        (_, None) => format!("adit {transport}:{}", endpoint.place_text()),
-    };
-    format!("client: {client}    stop: Ctrl-C")
 }

@@ -19,6 +19,7 @@ mod program;
 mod resolve;
 mod runtime;
 mod say;
+mod secure;
 mod serve;
 mod steps;
 mod topics;

@@ -87,11 +87,14 @@ fn as_user(program: Program, name: &str) -> Result<Program> {
 ///
 /// The one place that decides.
 pub(crate) fn consent(args: &Serve, addresses: &[Address]) -> Result<()> {
-    let Some(address) = addresses.iter().find(|address| is_open(address)) else { return Ok(()) };
+    // Who needs a certificate is known.
+    let knows_all = |address: &Address| address.tls && address.keys.has("client-ca");
+    let is_open = |address: &&Address| is_open(address) && !knows_all(address);
+    let Some(address) = addresses.iter().find(is_open) else { return Ok(()) };
     let spoken = address.spoken();
     if !args.open && !args.house.gate.access.says_who() {
         let what = format!("a program on {spoken} would be open to everyone");
-        let hint = "add --allow CIDR or --open, or serve this machine only: adit serve PORT -- CMD";
+        let hint = "add --allow CIDR, --client-ca FILE over TLS or --open; or serve this machine only: adit serve PORT -- CMD";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));
     }
     if is_root() && args.user.is_none() {

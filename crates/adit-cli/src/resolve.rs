@@ -7,7 +7,7 @@ use adit::endpoint::Transport;
 use adit::escape::escape_line;
 use adit::{Address, AddressError, Blame, Code, Dial, Error, Family, Result};
 
-use crate::args::{Client, Net};
+use crate::args::{Client, Net, Tls};
 use crate::complaint::{quoted, usage};
 
 /// What the flags say about the transport of addresses without a scheme.
@@ -94,6 +94,7 @@ fn of_family(address: Address, net: &Net) -> Result<Vec<Address>> {
     let place = |place: Place| {
         let mut there = Address::new(address.transport, place);
         there.keys = address.keys.clone();
+        there.tls = address.tls;
         there
     };
     let fits = |ip: IpAddr| (!net.v4 || ip.is_ipv4()) && (!net.v6 || ip.is_ipv6());
@@ -159,8 +160,11 @@ pub(crate) fn advise(error: Error, address: &Address) -> Error {
 }
 
 /// How to connect, as the flags say.
-pub(crate) fn dial(net: &Net, client: &Client) -> Dial {
+pub(crate) fn dial(net: &Net, client: &Client, tls: &Tls) -> Dial {
     let mut dial = Dial::new();
+    if let Some(limit) = tls.handshake_timeout {
+        dial = dial.handshake(limit);
+    }
     if let Some(timeout) = client.connect_timeout {
         dial = dial.timeout(timeout);
     }

@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::args::{Connect, Until, Wait};
 use crate::complaint::usage;
 use crate::exit::Exit;
-use crate::resolve;
 use crate::runtime::{self, Signals};
 use crate::say::{Part, Voice};
+use crate::{resolve, secure};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -21,8 +21,9 @@ const SEND_EVERY: Duration = Duration::from_millis(250);
 /// Runs the command.
 pub(crate) fn run(args: &Wait) -> Exit {
     let voice = Voice::new(&args.talk, Part::Onlooker, adit::event::Payload::None);
-    let waited = resolve::all(&args.words, &args.net, Role::Connect).and_then(|addresses| {
-        let dial = resolve::dial(&args.net, &args.client);
+    let waited = resolve::all(&args.words, &args.net, Role::Connect).and_then(|mut addresses| {
+        secure::clients(&mut addresses, &args.tls, &voice)?;
+        let dial = resolve::dial(&args.net, &args.client, &args.tls);
         runtime::block_on(async {
             let mut signals = Signals::ends();
             tokio::select! {
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Wait) -> Exit {
 
 /// `connect -z`: looks once.
 pub(crate) fn probe(address: &Address, args: &Connect, voice: &Voice) -> adit::Result<Exit> {
-    let dial = resolve::dial(&args.net, &args.client);
+    let dial = resolve::dial(&args.net, &args.client, &args.tls);
     let until = default_until(address);
     let seen = runtime::block_on(look(address, &dial, until, ""))?;
     if seen.is_ok() && voice.is_verbose() {

@@ -24,7 +24,7 @@ pub(crate) fn certified_key(folder: &Path) -> Result<CertifiedKey, Error> {
     make(folder, &path)?;
     usable(&path)?.ok_or_else(|| {
         let what = format!("{} was made and is not valid; is the clock right?", path.display());
-        Error::new(Code::Internal, Blame::Local, what)
+        Error::new(Code::Config, Blame::Local, what)
     })
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use adit_proto::error::Error;
+use adit_proto::code::Code;
+use adit_proto::error::{Blame, Error};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::failure::{self, Failed};
-use crate::files::{self, wrong};
+use crate::files;
 use crate::provider::{VERSIONS, provider};
 use crate::stream::Side;
 use crate::trust::{Own, Trust, Watch};
@@ -208,7 +209,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, Error> {
     };
     ServerName::try_from(bare.to_owned()).map_err(|error| {
         let name = adit_proto::escape::escape_line(host.as_bytes(), NAME_CHARS_MAX);
-        let error = wrong(format!("no certificate can be for \"{name}\"")).with_source(error);
+        let error = usage(format!("no certificate can be for \"{name}\"")).with_source(error);
         if host.is_ascii() { error } else { error.with_hint("write it in its xn-- form") }
     })
 }
@@ -221,7 +222,7 @@ pub(crate) fn checked_alpn(
     match protocols.iter().find(|name| name.is_empty() || name.len() > 255) {
         Some(name) => {
             let bytes = name.len();
-            Err(wrong(format!("a protocol of ALPN has 1 to 255 bytes, this one {bytes}")))
+            Err(usage(format!("a protocol of ALPN has 1 to 255 bytes, this one {bytes}")))
         }
         None => Ok(protocols),
     }
@@ -229,6 +230,10 @@ pub(crate) fn checked_alpn(
 
 /// Longest name that a message quotes, in characters.
 const NAME_CHARS_MAX: usize = 80;
+
+fn usage(what: impl Into<String>) -> Error {
+    Error::new(Code::Usage, Blame::Caller, what)
+}
 
 #[cfg(test)]
 mod tests {

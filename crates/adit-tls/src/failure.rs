@@ -179,7 +179,7 @@ impl Failed<'_> {
             Cause::ApplicationVerificationFailure => {
                 let pin = certificate.pin;
                 let what =
-                    format!("certificate of {peer} is not the pinned one, it has sha256:{pin:x}");
+                    format!("certificate of {peer} is not the pinned one, it has {}", pin.word());
                 Error::new(Code::TlsUntrusted, Blame::Peer, what)
             }
             cause => {
@@ -187,7 +187,7 @@ impl Failed<'_> {
                 let what = format!("certificate of {peer} not trusted: {why}");
                 let pin = certificate.pin;
                 Error::new(Code::TlsUntrusted, Blame::Peer, what)
-                    .with_hint(format!("pin it: --tls=pin:sha256:{pin:x}   or --ca FILE"))
+                    .with_hint(format!("pin it: --tls=pin:{}   or --ca FILE", pin.word()))
             }
         }
     }

@@ -90,7 +90,7 @@ pub(crate) fn system_roots() -> Result<Roots, Error> {
     store.add_parsable_certificates(found.certs);
     if store.is_empty() {
         let mut error = Error::new(
-            Code::Usage,
+            Code::Config,
             Blame::Local,
             "this system has no certificates of authorities, so no server can be trusted",
         )
@@ -116,7 +116,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// An error of the caller's settings.
 pub(crate) fn wrong(what: impl Into<String>) -> Error {
-    Error::new(Code::Usage, Blame::Caller, what)
+    Error::new(Code::Config, Blame::Caller, what)
 }
 
 /// What the system says, without its number.
@@ -169,7 +169,7 @@ mod tests {
         ] {
             let error = certified(Vec::new(), text.as_bytes(), (at, at)).unwrap_err();
             let said = format!("{error:?} {error:#?}");
-            assert!(said.contains("k.pem") && said.contains("code=usage"), "{said}");
+            assert!(said.contains("k.pem") && said.contains("code=config"), "{said}");
             assert!(!said.contains("SECRET") && !said.contains("U0VDUkVU"), "{said}");
         }
     }
@@ -178,7 +178,7 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = certificates(Path::new("/no/such.pem")).unwrap_err();
         let said = error.to_string();
-        assert_eq!(said, "cannot read /no/such.pem: no such file or directory (code=usage)");
+        assert_eq!(said, "cannot read /no/such.pem: no such file or directory (code=config)");
         assert_eq!(plain(&io::Error::from_raw_os_error(13)), "permission denied");
     }
 }

@@ -33,11 +33,22 @@ use adit_proto::error::Error;
 pub struct HandshakeError<IO> {
     error: Error,
     io: Option<IO>,
+    silent: bool,
 }
 
 impl<IO> HandshakeError<IO> {
     pub(crate) const fn new(error: Error, io: Option<IO>) -> Self {
-        Self { error, io }
+        Self { error, io, silent: false }
+    }
+
+    pub(crate) const fn silent(mut self, silent: bool) -> Self {
+        self.silent = silent;
+        self
+    }
+
+    /// The peer has left without a byte, as somebody does who only looks whether a port is open.
+    pub const fn was_silent(&self) -> bool {
+        self.silent
     }
 
     /// Why.

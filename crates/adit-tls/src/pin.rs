@@ -36,6 +36,11 @@ impl Pin {
         Self(pin)
     }
 
+    /// As addresses and flags have it: `sha256:` and 64 digits.
+    pub fn word(&self) -> String {
+        format!("sha256:{self:x}")
+    }
+
     /// The 32 bytes.
     pub const fn bytes(&self) -> &[u8; Self::BYTES] {
         &self.0

@@ -1,6 +1,7 @@
 //! `ServerTls`: the certificate of a server, whom it lets in, and both anew while it runs.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -169,11 +170,12 @@ impl ServerTls {
                 return Err(HandshakeError::new(failed.no_handshake_within(within), None));
             }
         };
+        let silent = error.kind() == io::ErrorKind::UnexpectedEof && first.bytes().is_empty();
         let error = Failed { peer: &peer, first: &first }.at_server(&error);
         if first.is_http() {
             failure::answer_http(&mut wire.io).await;
         }
-        Err(HandshakeError::new(error, Some(wire.io)))
+        Err(HandshakeError::new(error, Some(wire.io)).silent(silent))
     }
 
     fn current(&self) -> Arc<Loaded> {

@@ -434,7 +434,7 @@ async fn a_reload_is_for_newcomers_and_a_bad_one_changes_nothing() {
     // The certificate alone: its key is still the old one.
     std::fs::copy(&new.cert, &old.cert).unwrap();
     let (code, text) = said(server.reload());
-    assert_eq!(code, Code::Usage);
+    assert_eq!(code, Code::Config);
     let expected =
         format!("the key in {} does not belong to the certificate in {}", old.key, old.cert);
     assert!(text.starts_with(&expected), "{text}");

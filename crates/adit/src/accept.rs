@@ -136,7 +136,7 @@ impl Door {
         let Some(permit) = permit else {
             return self.turn_away(accepted, &remote, Refusal::Full(shared.permits_max));
         };
-        if !shared.admission.wants_header() {
+        if !shared.admission.wants_header() && !self.welcome.is_secured() {
             shared.let_in();
         }
         let (listener, local) = (self.index, self.local.clone());

@@ -14,10 +14,10 @@ use std::time::Duration;
 use adit_net::accept::Accepted;
 use adit_proto::access::{AccessList, Network};
 use adit_proto::sources::{Excess, Fault, Source, Sources};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 
+use crate::conn::Socket;
 use crate::event::{Action, What};
 use crate::linger::{self, LingerLimits};
 use crate::observe::{self, Observers};
@@ -62,10 +62,12 @@ pub(crate) enum Refusal {
     Header,
     /// Its PROXY header took too long, of this many milliseconds.
     Late(u64),
+    /// The TLS handshake has failed.
+    Handshake(Code),
 }
 
 impl Refusal {
-    const KINDS: usize = 8;
+    const KINDS: usize = 12;
 
     /// Name and value of the limit, as events tell them, and the place among the tallies.
     fn limit(self) -> (&'static str, u64, usize) {
@@ -78,6 +80,11 @@ impl Refusal {
             Self::Source(_) => ("penalty", 0, 5),
             Self::Header => ("proxy-header", 0, 6),
             Self::Late(limit_ms) => ("handshake-timeout", limit_ms, 7),
+            // What people look for has a place of its own.
+            Self::Handshake(Code::TlsPlainPeer) => ("tls-handshake", 0, 8),
+            Self::Handshake(Code::TlsClientCertificate) => ("tls-handshake", 0, 9),
+            Self::Handshake(Code::HandshakeTimeout) => ("tls-handshake", 0, 10),
+            Self::Handshake(_) => ("tls-handshake", 0, 11),
         }
     }
 
@@ -88,6 +95,7 @@ impl Refusal {
             Self::Source(_) => Code::RateLimited,
             Self::Header => Code::BadProxyHeader,
             Self::Late(_) => Code::HandshakeTimeout,
+            Self::Handshake(code) => code,
         }
     }
 }
@@ -221,12 +229,21 @@ impl Admission {
 }
 
 impl Worker {
-    /// Counts somebody who is turned away, and tells of it now or at the end of the interval. True if it
-    /// was told now.
-    pub(crate) fn refuse(self: &Rc<Self>, refusal: Refusal, remote: &Endpoint) -> bool {
+    /// Counts somebody who is turned away, and tells of it: now, or at the end of the interval.
+    pub(crate) fn refuse(self: &Rc<Self>, refusal: Refusal, remote: &Endpoint) {
+        self.refuse_saying(refusal, remote, None);
+    }
+
+    /// The same with a sentence and where it happened; that is told alone, where it is told now.
+    pub(crate) fn refuse_saying(
+        self: &Rc<Self>,
+        refusal: Refusal,
+        remote: &Endpoint,
+        said: Option<(&str, &'static str)>,
+    ) {
         self.context.totals.refuse();
         if !self.context.observers.is_watched() {
-            return false;
+            return;
         }
         let (_, _, kind) = refusal.limit();
         let wait_until = {
@@ -234,44 +251,52 @@ impl Worker {
             tally.count += 1;
             tally.latest = Some((refusal, remote.clone()));
             let next = tally.told.map(|told| told + TELL_EVERY);
-            match next.filter(|next| *next > Instant::now()) {
-                Some(_) if std::mem::replace(&mut tally.is_due, true) => return false,
-                next => next,
+            let next = next.filter(|next| *next > Instant::now());
+            if next.is_none() && said.is_some() {
+                (tally.count, tally.latest, tally.told) =
+                    (tally.count - 1, None, Some(Instant::now()));
             }
+            if next.is_some() && std::mem::replace(&mut tally.is_due, true) {
+                return;
+            }
+            next
         };
         let Some(at) = wait_until else {
-            self.shared.admission.tell(kind, &self.context.observers, TELL_EVERY);
-            return true;
+            if let Some((text, place)) = said {
+                let what = || What::Error { code: refusal.code(), text, place, fatal: false };
+                self.context.observers.emit_about(remote, what);
+            } else {
+                self.shared.admission.tell(kind, &self.context.observers, TELL_EVERY);
+            }
+            return;
         };
         let worker = Rc::clone(self);
         tokio::task::spawn_local(async move {
             sleep_until(at).await;
             worker.shared.admission.tell(kind, &worker.context.observers, TELL_EVERY);
         });
-        false
     }
 
     /// Closes a connection that is not let in, by the same close path, with next to no budget; at once if
     /// as many are being closed as may.
     pub(crate) fn turn_away(self: &Rc<Self>, accepted: Accepted) {
+        // Without a place nothing is made of it.
+        if self.shared.admission.turn_away.available_permits() > 0
+            && let Ok(socket) = Socket::watch(accepted)
+        {
+            self.turn_away_socket(socket);
+        }
+    }
+
+    /// The same for one that is watched already.
+    pub(crate) fn turn_away_socket(self: &Rc<Self>, mut socket: Socket) {
         let turn_away = Arc::clone(&self.shared.admission.turn_away);
         let Ok(permit) = turn_away.try_acquire_owned() else {
             return;
         };
         let unclosed = Unclosed::new(&self.shared);
         tokio::task::spawn_local(async move {
-            match accepted {
-                Accepted::Tcp(socket, _) => {
-                    if let Ok(mut io) = TcpStream::from_std(socket) {
-                        close_refused(&mut io).await;
-                    }
-                }
-                Accepted::Unix(socket, _) => {
-                    if let Ok(mut io) = UnixStream::from_std(socket) {
-                        close_refused(&mut io).await;
-                    }
-                }
-            }
+            close_refused(&mut socket).await;
             drop((permit, unclosed));
         });
     }

@@ -8,46 +8,92 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use adit_net::accept::Accepted;
-use adit_proto::proxy::{HEADER_BYTES_MAX, Header, ProxyError, decode};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
-
-use crate::Endpoint;
 use crate::admission::{Admission, Refusal, Unclosed};
-use crate::conn::Io;
+use crate::conn::{Io, Socket};
 use crate::endpoint::Transport;
 use crate::event::What;
 use crate::listening::remote_of;
-use crate::worker::{Arrival, Order, Welcome, Worker};
+use crate::transport::Transport as _;
+use crate::worker::{Arrival, Guest, Order, Welcome, Worker};
+use crate::{Code, Endpoint};
+use adit_net::accept::Accepted;
+use adit_proto::proxy::{HEADER_BYTES_MAX, Header, ProxyError, decode};
+use tokio::time::{Instant, timeout};
 
 /// Begins a conversation on this thread, whose load already counts it; after the PROXY header, if there
 /// has to be one.
 pub(crate) fn greet(worker: &Rc<Worker>, welcome: &Rc<dyn Welcome>, arrival: Arrival) {
+    let arrived = Instant::now();
     if !worker.shared.admission.wants_header() {
-        return welcome.welcome(worker, arrival);
+        if let Some((socket, guest)) = receive(worker, arrival, arrived) {
+            welcome.welcome(worker, Io::Plain(socket), guest);
+        }
+        return;
     }
     let (worker, welcome) = (Rc::clone(worker), Rc::clone(welcome));
-    let waiting = Waiting { worker: Some(Rc::clone(&worker)) };
+    let waiting = Waiting::new(&worker);
     tokio::task::spawn_local(async move {
         let unclosed = Unclosed::new(&worker.shared);
         if let Some(arrival) = introduce(&worker, arrival).await {
-            worker.shared.let_in();
+            if !welcome.is_secured() {
+                worker.shared.let_in();
+            }
             waiting.end();
-            welcome.welcome(&worker, arrival);
+            if let Some((socket, guest)) = receive(&worker, arrival, arrived) {
+                welcome.welcome(&worker, Io::Plain(socket), guest);
+            }
         }
         drop(unclosed);
     });
 }
 
+/// Makes a connection this thread's own: it is watched, and has its options.
+fn receive(worker: &Rc<Worker>, arrival: Arrival, arrived: Instant) -> Option<(Socket, Guest)> {
+    let Arrival { accepted, local, permit, ticket, client, .. } = arrival;
+    let other_end = remote_of(&accepted);
+    if let Accepted::Tcp(socket, _) = &accepted {
+        // A connection that is reset already refuses options; reading it says so.
+        drop(adit_net::stream::configure(socket, worker.context.limits.stall.at()));
+    }
+    let socket = match Socket::watch(accepted) {
+        Ok(socket) => socket,
+        Err(error) => {
+            let (code, text) = (Code::Internal, error.to_string());
+            let what = || What::Error { code, text: &text, place: "accept", fatal: false };
+            worker.context.observers.emit_about(&other_end, what);
+            worker.depart();
+            return None;
+        }
+    };
+    let (remote, via) = match client {
+        Some(client) => (client, Some(other_end)),
+        None => (other_end, None),
+    };
+    let local = Some(local_end(local, &socket));
+    Some((socket, Guest { arrived, remote, via, local, permit: Some(permit), ticket }))
+}
+
+/// Our end of a connection: the listener's address, but on a wildcard the one the client used.
+fn local_end(listener: Endpoint, socket: &Socket) -> Endpoint {
+    let is_wildcard = listener.socket_addr().is_some_and(|at| at.ip().is_unspecified());
+    match socket.local_addr().filter(|_| is_wildcard) {
+        Some(used) => Endpoint::ip(Transport::Tcp, used),
+        None => listener,
+    }
+}
+
 /// A connection that this thread's load counts and that is no conversation yet.
-struct Waiting {
+pub(crate) struct Waiting {
     worker: Option<Rc<Worker>>,
 }
 
 impl Waiting {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        Self { worker: Some(Rc::clone(worker)) }
+    }
+
     /// From now on a conversation counts it.
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.worker = None;
     }
 }
@@ -64,7 +110,8 @@ impl Drop for Waiting {
 async fn introduce(worker: &Rc<Worker>, arrival: Arrival) -> Option<Arrival> {
     let Arrival { listener, accepted, local, permit, .. } = arrival;
     let proxy = remote_of(&accepted);
-    let (io, name) = watch(accepted)?;
+    let name = Name::of(&accepted);
+    let io = Socket::watch(accepted).ok()?;
     let limit = worker.context.limits.handshake.at();
     let read = read_header(worker, &io);
     let read = match limit {
@@ -76,11 +123,7 @@ async fn introduce(worker: &Rc<Worker>, arrival: Arrival) -> Option<Arrival> {
         Ok(header) => header,
         Err(fault) => {
             if let Some((refusal, text)) = fault.refusal() {
-                let (code, text) = (refusal.code(), text.as_str());
-                if worker.refuse(refusal, &proxy) {
-                    let what = || What::Error { code, text, place: "proxy", fatal: false };
-                    worker.context.observers.emit_about(&proxy, what);
-                }
+                worker.refuse_saying(refusal, &proxy, Some((&text, "proxy")));
                 worker.turn_away(accepted?);
             }
             return None;
@@ -133,7 +176,7 @@ impl Fault {
     }
 }
 
-async fn read_header(worker: &Worker, io: &Io) -> Result<Header, Fault> {
+async fn read_header(worker: &Worker, io: &Socket) -> Result<Header, Fault> {
     let mut orders = worker.orders();
     let mut have = Vec::new();
     // One more than the longest header, so that there is always room to look into.
@@ -167,31 +210,28 @@ async fn read_header(worker: &Worker, io: &Io) -> Result<Header, Fault> {
     }
 }
 
-/// Has this thread's runtime watch the connection.
-fn watch(accepted: Accepted) -> Option<(Io, Name)> {
-    match accepted {
-        Accepted::Tcp(socket, address) => {
-            Some((Io::Tcp(TcpStream::from_std(socket).ok()?), Name::Tcp(address)))
-        }
-        Accepted::Unix(socket, name) => {
-            Some((Io::Unix(UnixStream::from_std(socket).ok()?), Name::Unix(name)))
-        }
-    }
-}
-
 /// Who is at the other end, kept while the socket is watched.
 enum Name {
     Tcp(std::net::SocketAddr),
     Unix(Option<adit_net::unix::UnixName>),
 }
 
+impl Name {
+    fn of(accepted: &Accepted) -> Self {
+        match accepted {
+            Accepted::Tcp(_, address) => Self::Tcp(*address),
+            Accepted::Unix(_, name) => Self::Unix(name.clone()),
+        }
+    }
+}
+
 /// The connection as it was accepted.
-fn unwatch(io: Io, name: Name) -> Option<Accepted> {
+fn unwatch(io: Socket, name: Name) -> Option<Accepted> {
     let unwatched: io::Result<Accepted> = match (io, name) {
-        (Io::Tcp(io), Name::Tcp(address)) => {
+        (Socket::Tcp(io), Name::Tcp(address)) => {
             io.into_std().map(|socket| Accepted::Tcp(socket, address))
         }
-        (Io::Unix(io), Name::Unix(name)) => {
+        (Socket::Unix(io), Name::Unix(name)) => {
             io.into_std().map(|socket| Accepted::Unix(socket, name))
         }
         _ => return None,

@@ -1,4 +1,4 @@
-//! Client/server programs over TCP, UDP and Unix sockets.
+//! Client/server programs over TCP, UDP and Unix sockets, and TLS.
 //!
 //! A socket is a door between a program and the network. This crate is what stands behind the door: it
 //! accepts, reads, cuts bytes into messages, answers in order, bounds what a peer can make it spend, and
@@ -53,6 +53,7 @@
 //! | clients that reach each other | [`Room`] |
 //! | a protocol of your own | [`Codec`], and [`testing::every_split`] to test it |
 //! | bytes, not messages | [`stream()`] in a server, [`Dial`] in a client |
+//! | nobody to read or change what is said | the feature `tls`: `Server::tls`, `Dial::tls`, `tls://` addresses |
 //! | to pass connections or datagrams on | [`Forward`] |
 //! | to see what happens | [`Observer`] in the program, [`Trace`](trace::Trace) for a file that `adit explain` draws |
 //! | tests without sockets, ports and waiting | [`testing`] |
@@ -66,9 +67,18 @@
 //! - What goes wrong with one peer ends its conversation, never the server; so does a panic of a handler.
 //! - Answers keep the order of messages. A server that is told to stop first finishes the conversations it
 //!   has, within the time it is given.
-//! - Nothing is encrypted, and nobody is asked who they are: off this machine, put it behind what does both.
+//! - What is not said to be `tls://` is not encrypted. With the feature `tls` a client checks the certificate of
+//!   its server always, and a server that of its clients if it is told to.
 //! - The library neither logs nor prints: it tells [`Observer`]s. It runs on Linux.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "tls"),
+    allow(
+        dead_code,
+        clippy::allow_attributes,
+        reason = "what only TLS needs has its place all the same"
+    )
+)]
 
 mod accept;
 mod admission;
@@ -97,6 +107,11 @@ mod server;
 mod service;
 mod stream;
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls/absent.rs"]
+mod tls;
 pub mod trace;
 mod transport;
 mod worker;

@@ -15,6 +15,7 @@ use adit_net::{datagram, listen};
 use adit_proto::address::{Place, Role, SocketOptions};
 
 use crate::endpoint::{self, Endpoint, Transport};
+use crate::tls::{self, ServerTls};
 use crate::{Address, AddressError, Blame, Code, Error, Result};
 
 /// What a server can be told to listen on: the text of an address, with its scheme, or an address.
@@ -109,6 +110,7 @@ pub(crate) struct Doors {
     /// Removes the files of Unix sockets when the server is gone.
     files: Vec<SocketFile>,
     pub(crate) amplify: Option<u32>,
+    pub(crate) tls: Option<ServerTls>,
 }
 
 /// A bound datagram socket that belongs to no runtime yet.
@@ -170,7 +172,16 @@ impl Doors {
             datagrams: Vec::new(),
             files: Vec::new(),
             amplify: None,
+            tls: None,
         }
+    }
+
+    /// Settles whether it speaks TLS, and how.
+    pub(crate) fn secure(&mut self, shared: Option<&ServerTls>) -> Result<()> {
+        if let Some(address) = &self.address {
+            self.tls = tls::server(address, shared)?;
+        }
+        Ok(())
     }
 
     /// Binds the stream sockets for so many threads; gives their real addresses.

@@ -4,11 +4,10 @@ use std::rc::Rc;
 
 use adit_net::accept::Accepted;
 use adit_net::listen::SocketFile;
-use tokio::net::{TcpStream, UnixStream};
 
 use crate::accept::accept;
 use crate::admission::close_refused;
-use crate::conn::{Io, Wire};
+use crate::conn::{Io, Socket, Wire};
 use crate::conversation::Protocol;
 use crate::datagrams;
 use crate::endpoint::{Place, Transport};
@@ -16,7 +15,8 @@ use crate::event::{Call, What};
 use crate::handler::{Open, Service};
 use crate::listen::{Doors, unix_place};
 use crate::stream::{self, StreamService};
-use crate::worker::{Alive, Arrival, Guest, Welcome, Worker};
+use crate::tls::{self, ServerTls};
+use crate::worker::{Alive, Guest, Welcome, Worker};
 use crate::{Code, Codec, Endpoint, Result, conversation};
 
 /// What a server can be made of: messages or raw streams. Sealed.
@@ -78,6 +78,10 @@ impl<S: StreamService> Kind for Bytestreams<S> {
 
 /// One `listen` call of a server whose threads hold a `T`.
 pub(crate) trait Listening<T>: Send {
+    /// Settles whether it speaks TLS, and how; `shared` is what the server has.
+    fn secure(&mut self, shared: Option<&ServerTls>) -> Result<()>;
+    /// Its settings of TLS, if it speaks that.
+    fn tls(&self) -> Option<&ServerTls>;
     /// Binds; gives the real addresses.
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>>;
     /// The part for one thread, to be started there.
@@ -99,6 +103,14 @@ pub(crate) struct Conversations<C> {
 }
 
 impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
+    fn secure(&mut self, shared: Option<&ServerTls>) -> Result<()> {
+        self.doors.secure(shared)
+    }
+
+    fn tls(&self) -> Option<&ServerTls> {
+        self.doors.tls.as_ref()
+    }
+
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         self.doors.open(threads)
     }
@@ -113,8 +125,9 @@ impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
 
     fn part(&mut self, thread: usize) -> Part<T> {
         let (listeners, codec) = (self.doors.listeners(thread), self.codec.clone());
+        let tls = self.doors.tls.clone();
         Box::new(move |index, open, worker| {
-            let welcome: Rc<dyn Welcome> = Rc::new(Greeter { open: Rc::clone(open), codec });
+            let welcome = secured(Rc::new(Greeter { open: Rc::clone(open), codec }), tls);
             for listener in listeners {
                 watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
@@ -129,6 +142,14 @@ pub(crate) struct Streams {
 }
 
 impl<S: StreamService> Listening<S> for Streams {
+    fn secure(&mut self, shared: Option<&ServerTls>) -> Result<()> {
+        self.doors.secure(shared)
+    }
+
+    fn tls(&self) -> Option<&ServerTls> {
+        self.doors.tls.as_ref()
+    }
+
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         self.doors.open(threads)
     }
@@ -142,9 +163,9 @@ impl<S: StreamService> Listening<S> for Streams {
     }
 
     fn part(&mut self, thread: usize) -> Part<S> {
-        let listeners = self.doors.listeners(thread);
+        let (listeners, tls) = (self.doors.listeners(thread), self.doors.tls.clone());
         Box::new(move |index, service, worker| {
-            let welcome: Rc<dyn Welcome> = Rc::new(Usher { service: Rc::clone(service) });
+            let welcome = secured(Rc::new(Usher { service: Rc::clone(service) }), tls);
             for listener in listeners {
                 watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
@@ -159,6 +180,14 @@ pub(crate) struct Datagrams {
 }
 
 impl<T: Open> Listening<T> for Datagrams {
+    fn secure(&mut self, shared: Option<&ServerTls>) -> Result<()> {
+        self.doors.secure(shared)
+    }
+
+    fn tls(&self) -> Option<&ServerTls> {
+        self.doors.tls.as_ref()
+    }
+
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         self.doors.open_datagrams(threads)
     }
@@ -183,6 +212,14 @@ impl<T: Open> Listening<T> for Datagrams {
     }
 }
 
+/// With TLS in front of it, if that was settled.
+fn secured(welcome: Rc<dyn Welcome>, tls: Option<ServerTls>) -> Rc<dyn Welcome> {
+    match tls {
+        Some(tls) => tls::secured(welcome, tls),
+        None => welcome,
+    }
+}
+
 /// Runs an accept or datagram loop and counts its door; a loop that breaks ends the server.
 fn watch_door(serve: impl Future<Output = std::io::Result<()>> + 'static, worker: &Rc<Worker>) {
     worker.shared.open_door();
@@ -202,10 +239,8 @@ struct Greeter<T, C> {
 }
 
 impl<T: Open, C: Codec + Clone> Welcome for Greeter<T, C> {
-    fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival) {
-        let Some((io, alive)) = enter(worker, arrival) else {
-            return;
-        };
+    fn welcome(&self, worker: &Rc<Worker>, io: Io, guest: Guest) {
+        let alive = enter(worker, &io, guest);
         let handler = match self.open.open(&alive.peer) {
             Ok(handler) => handler,
             Err(refusal) => return turn_away(worker, io, alive, refusal.reason()),
@@ -215,8 +250,13 @@ impl<T: Open, C: Codec + Clone> Welcome for Greeter<T, C> {
         tokio::task::spawn_local(async move {
             let free = || alive.free_slot();
             let closed = match io {
-                Io::Tcp(io) => conversation::run(io, protocol, peer, context, free).await,
-                Io::Unix(io) => conversation::run(io, protocol, peer, context, free).await,
+                Io::Plain(Socket::Tcp(io)) => {
+                    conversation::run(io, protocol, peer, context, free).await
+                }
+                Io::Plain(Socket::Unix(io)) => {
+                    conversation::run(io, protocol, peer, context, free).await
+                }
+                Io::Tls(io) => conversation::run(*io, protocol, peer, context, free).await,
             };
             alive.judge(closed.code);
         });
@@ -229,10 +269,8 @@ struct Usher<S> {
 }
 
 impl<S: StreamService> Welcome for Usher<S> {
-    fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival) {
-        let Some((io, alive)) = enter(worker, arrival) else {
-            return;
-        };
+    fn welcome(&self, worker: &Rc<Worker>, io: Io, guest: Guest) {
+        let alive = enter(worker, &io, guest);
         let peer = alive.peer.clone();
         let wire = Wire::of_peer(io, &peer, &worker.context.observers);
         let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
@@ -242,44 +280,16 @@ impl<S: StreamService> Welcome for Usher<S> {
     }
 }
 
-/// Makes a connection this thread's own: socket options, a number, a desk, the event.
-fn enter(worker: &Rc<Worker>, arrival: Arrival) -> Option<(Io, Alive)> {
-    let Arrival { accepted, local, permit, ticket, client, .. } = arrival;
-    let other_end = remote_of(&accepted);
-    let io = match accepted {
-        Accepted::Tcp(socket, _) => {
-            // A connection that is reset already refuses options; reading it says so.
-            drop(adit_net::stream::configure(&socket, worker.context.limits.stall.at()));
-            TcpStream::from_std(socket).map(Io::Tcp)
-        }
-        Accepted::Unix(socket, _) => UnixStream::from_std(socket).map(Io::Unix),
-    };
-    let (remote, via) = match client {
-        Some(client) => (client, Some(other_end)),
-        None => (other_end, None),
-    };
-    let local = match &io {
-        Ok(io) => local_end(local, io),
-        Err(_) => local,
-    };
-    let (local, permit) = (Some(local), Some(permit));
-    let alive = worker.enter(Guest { remote, via, local, permit, ticket });
-    let (number, remote) = (alive.peer.number(), alive.peer.remote());
-    let emit = |what: What<'_>| worker.context.observers.emit_of(number, remote, || what);
-    match io {
-        Ok(io) => {
-            let local = alive.peer.local();
-            let accept = (Call::Accept, Some(io.descriptor()));
-            worker.context.observers.call(Some((number, remote)), accept, local);
-            emit(What::Open { local, via: alive.peer.via() });
-            Some((io, alive))
-        }
-        Err(error) => {
-            let text = error.to_string();
-            emit(What::Error { code: Code::Internal, text: &text, place: "accept", fatal: false });
-            None
-        }
-    }
+/// Makes a conversation of a connection: a number, a desk, the event.
+fn enter(worker: &Rc<Worker>, io: &Io, guest: Guest) -> Alive {
+    let tls = io.tls();
+    let alive = worker.enter(guest, tls);
+    let (number, remote, local) = (alive.peer.number(), alive.peer.remote(), alive.peer.local());
+    let accept = (Call::Accept, Some(io.descriptor()));
+    worker.context.observers.call(Some((number, remote)), accept, local);
+    let (via, tls) = (alive.peer.via(), tls.map(|tls| tls.version));
+    worker.context.observers.emit_of(number, remote, || What::Open { local, via, tls });
+    alive
 }
 
 /// Who is at the other end of a connection.
@@ -290,17 +300,6 @@ pub(crate) fn remote_of(accepted: &Accepted) -> Endpoint {
             let place = name.as_ref().map_or(Place::Unnamed, unix_place);
             Endpoint::named(Transport::Unix, place)
         }
-    }
-}
-
-/// Our end of a connection: the listener's address, but on a wildcard the one the client used.
-fn local_end(listener: Endpoint, io: &Io) -> Endpoint {
-    let is_wildcard = listener.socket_addr().is_some_and(|at| at.ip().is_unspecified());
-    match io {
-        Io::Tcp(io) if is_wildcard => {
-            io.local_addr().map_or(listener, |address| Endpoint::ip(Transport::Tcp, address))
-        }
-        _ => listener,
     }
 }
 
@@ -318,8 +317,8 @@ fn turn_away(worker: &Rc<Worker>, io: Io, alive: Alive, reason: &str) {
     context.totals.refuse();
     tokio::task::spawn_local(async move {
         match io {
-            Io::Tcp(mut io) => close_refused(&mut io).await,
-            Io::Unix(mut io) => close_refused(&mut io).await,
+            Io::Plain(mut io) => close_refused(&mut io).await,
+            Io::Tls(mut io) => close_refused(&mut *io).await,
         }
         let lasted = std::time::Duration::ZERO;
         context.observers.emit_of(number, &remote, || What::Close {

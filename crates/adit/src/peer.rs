@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::endpoint::Transport;
 use crate::idle::Mark;
-use crate::{Code, Endpoint, Limits};
+use crate::{Code, Endpoint, Limits, tls};
 
 /// Who is at the other end. Cheap to clone; belongs to the conversation's thread.
 #[derive(Clone)]
@@ -26,26 +26,19 @@ struct Info {
     via: Option<Endpoint>,
     local: Option<Endpoint>,
     number: u64,
+    tls: Option<Box<tls::Info>>,
 }
 
 impl Peer {
     pub(crate) fn new(
-        remote: Endpoint,
+        (remote, via): (Endpoint, Option<Endpoint>),
         local: Option<Endpoint>,
         number: u64,
+        tls: Option<&tls::Info>,
         desk: Rc<Desk>,
     ) -> Self {
-        Self { info: Rc::new(Info { remote, via: None, local, number }), desk }
-    }
-
-    /// A peer that a proxy has named.
-    pub(crate) fn via_proxy(
-        (remote, via): (Endpoint, Endpoint),
-        local: Option<Endpoint>,
-        number: u64,
-        desk: Rc<Desk>,
-    ) -> Self {
-        Self { info: Rc::new(Info { remote, via: Some(via), local, number }), desk }
+        let tls = tls.cloned().map(Box::new);
+        Self { info: Rc::new(Info { remote, via, local, number, tls }), desk }
     }
 
     /// The peer's address: what the lecture calls the sender's IP address and port.
@@ -64,6 +57,13 @@ impl Peer {
     /// The address the peer reached us at; on a wildcard socket the one it really used.
     pub fn local(&self) -> Option<&Endpoint> {
         self.info.local.as_ref()
+    }
+
+    /// What the TLS handshake has settled: the version, the protocol, and the certificate that the peer
+    /// has shown, if the server asked for one. None over a plain connection.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&tls::Info> {
+        self.info.tls.as_deref()
     }
 
     /// How bytes travel.

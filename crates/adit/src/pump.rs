@@ -23,12 +23,15 @@ pub(crate) struct Pump {
     pub(crate) from: Arc<Wire>,
     pub(crate) to: Arc<Wire>,
     rest: BytesMut,
+    /// The end was read, and is being passed on.
+    ending: bool,
     pub(crate) end: Option<End>,
 }
 
 impl Pump {
     pub(crate) fn new(from: &Arc<Wire>, to: &Arc<Wire>) -> Self {
-        Self { from: Arc::clone(from), to: Arc::clone(to), rest: BytesMut::new(), end: None }
+        let (from, to) = (Arc::clone(from), Arc::clone(to));
+        Self { from, to, rest: BytesMut::new(), ending: false, end: None }
     }
 
     /// Carries what there is.
@@ -50,6 +53,12 @@ impl Pump {
             }
         }
         self.rest = BytesMut::new();
+        if self.ending {
+            return self.pass_end(cx).map(Some);
+        }
+        if let Err(error) = ready!(self.to.poll_flush(cx)) {
+            return Poll::Ready(Some(End::Unwritable(error)));
+        }
         let mut scratch = Scratch::take();
         let mut piece = ReadBuf::new(&mut scratch.input[..CHUNK]);
         let end = match self.from.poll_read(cx, &mut piece) {
@@ -58,7 +67,10 @@ impl Pump {
                 return Poll::Pending;
             }
             Poll::Ready(Err(error)) => Some(End::Unreadable(error)),
-            Poll::Ready(Ok(())) if piece.filled().is_empty() => Some(self.pass_end()),
+            Poll::Ready(Ok(())) if piece.filled().is_empty() => {
+                self.ending = true;
+                None
+            }
             Poll::Ready(Ok(())) => self.pass(cx, piece.filled()),
         };
         scratch.give_back();
@@ -75,12 +87,12 @@ impl Pump {
         None
     }
 
-    fn pass_end(&self) -> End {
-        match self.to.finish() {
+    fn pass_end(&self, cx: &mut Context<'_>) -> Poll<End> {
+        Poll::Ready(match ready!(self.to.poll_finish(cx)) {
             Ok(()) => End::Clean,
             // It has ended or broken already; reading from there tells which.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => End::Clean,
             Err(error) => End::Unwritable(error),
-        }
+        })
     }
 }

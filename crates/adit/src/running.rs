@@ -19,6 +19,7 @@ use crate::event::{Call, What};
 use crate::listen::usage;
 use crate::listening::{Kind, Listening, Part};
 use crate::observe::Observers;
+use crate::tls::ServerTls;
 use crate::worker::{MAILBOX, Mail, Shared, Worker};
 use crate::{Blame, Code, Endpoint, Error, Limits, Result, room};
 
@@ -31,6 +32,8 @@ const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Running {
     endpoints: Vec<Vec<Endpoint>>,
+    /// For each listener its settings of TLS, if it speaks that.
+    tls: Vec<Option<ServerTls>>,
     shared: Arc<Shared>,
     totals: Arc<Totals>,
     observers: Observers,
@@ -77,6 +80,7 @@ pub(crate) struct Bound<K: Kind> {
     pub(crate) once: bool,
     pub(crate) limits: Arc<Limits>,
     pub(crate) invited: Invited,
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) observers: Observers,
 }
 
@@ -86,6 +90,9 @@ impl<K: Kind> Bound<K> {
         if self.listeners.is_empty() {
             return Err(Error::new(Code::Usage, Blame::Caller, "the server listens nowhere")
                 .with_hint("add .listen(\"tcp://127.0.0.1:7000\", Lines::new())"));
+        }
+        for listener in &mut self.listeners {
+            listener.secure(self.tls.as_ref())?;
         }
         let listeners = self.listeners.iter_mut();
         self.endpoints =
@@ -112,8 +119,9 @@ impl<K: Kind> Bound<K> {
 
     /// Starts the threads.
     pub(crate) fn start(self) -> Result<Running> {
-        let Self { kind, mut listeners, endpoints, threads, once, limits, invited, observers } =
-            self;
+        let Self {
+            kind, mut listeners, endpoints, threads, once, limits, invited, observers, ..
+        } = self;
         if observers.is_watched() {
             for (endpoint, fd) in listeners.iter().flat_map(|listener| listener.sockets()) {
                 tell_door(&observers, &endpoint, fd);
@@ -123,6 +131,7 @@ impl<K: Kind> Bound<K> {
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
         let shared = Arc::new(Shared::new(mailboxes, &limits, once, invited));
         let mut running = Running {
+            tls: listeners.iter().map(|listener| listener.tls().cloned()).collect(),
             endpoints,
             shared,
             totals: Arc::default(),
@@ -247,6 +256,31 @@ impl Running {
     /// A dropped call stops the server at once.
     pub async fn drain(self, within: Duration) -> Report {
         self.drain_with_stats(within).await.0
+    }
+
+    /// The settings of TLS at one of the server's addresses: its certificate and that certificate's pin.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self, endpoint: &Endpoint) -> Option<&ServerTls> {
+        let at = self.endpoints.iter().position(|listener| listener.contains(endpoint))?;
+        self.tls.get(at)?.as_ref()
+    }
+
+    /// Reads certificates, keys and authorities again, for connections to come; those there are keep what
+    /// they have. Gives how many listeners have new ones.
+    ///
+    /// # Errors
+    /// The first that failed. That listener keeps what it has, whole; the others have new ones.
+    #[cfg(feature = "tls")]
+    pub fn reload_tls(&self) -> Result<usize> {
+        let mut failure = None;
+        let mut reloaded = 0;
+        for tls in self.tls.iter().flatten() {
+            match tls.reload() {
+                Ok(()) => reloaded += 1,
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(reloaded), Err)
     }
 
     /// As [`drain`](Self::drain), with the counts at the end.

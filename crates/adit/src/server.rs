@@ -10,6 +10,7 @@ use crate::listening::{Bytestreams, Conversations, Datagrams, Kind, Listening, M
 use crate::observe::{Observer, Observers};
 use crate::running::{Bound, Running, Signals};
 use crate::stream::StreamService;
+use crate::tls::ServerTls;
 use crate::{AccessList, Codec, Event, Limit, Limits, Network, Result};
 
 /// A server in the making: what it serves, where it listens, what it may spend.
@@ -35,6 +36,7 @@ pub struct Server<K: Kind> {
     once: bool,
     limits: Limits,
     invited: Invited,
+    tls: Option<ServerTls>,
     observers: Vec<Box<dyn Observer>>,
     /// Instead of those: a forward tells of both its sockets through the same ones.
     told: Option<Observers>,
@@ -91,7 +93,7 @@ impl<V: Service> Server<Messages<V>> {
 }
 
 impl<S: StreamService> Server<Bytestreams<S>> {
-    /// A server of raw streams: of a function over them ([`stream`](crate::stream)), or of a
+    /// A server of raw streams: of a function over them ([`stream()`](crate::stream())), or of a
     /// [`Program`](crate::Program).
     pub fn streams(service: S) -> Self {
         Self::of(Bytestreams(service))
@@ -124,7 +126,8 @@ impl<K: Kind> Server<K> {
         let (listeners, observers) = (Vec::new(), Vec::new());
         let (threads, limits) = (threads(), Limits::default());
         let invited = Invited::default();
-        Self { kind, listeners, threads, once: false, limits, invited, observers, told: None }
+        let (tls, told) = (None, None);
+        Self { kind, listeners, threads, once: false, limits, invited, tls, observers, told }
     }
 
     /// Serves on so many I/O threads, at least 1; the default is one per core.
@@ -181,6 +184,24 @@ impl<K: Kind> Server<K> {
     #[must_use]
     pub fn proxy_from(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
         self.invited.proxies = Some(networks.into_iter().collect());
+        self
+    }
+
+    /// The certificate of the addresses that speak TLS, and whom they let in; an address with settings of
+    /// its own, as `tls://:443,cert=FILE`, keeps those.
+    ///
+    /// The handshake is no part of a conversation: it has `limits.handshake`, with a PROXY header before
+    /// it in total, at most 64 go on at once per I/O thread, and one that fails is told as an error and
+    /// counts against its source.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    pub(crate) fn secured(mut self, tls: Option<ServerTls>) -> Self {
+        self.tls = tls;
         self
     }
 
@@ -260,6 +281,7 @@ impl<K: Kind> Server<K> {
             once: self.once,
             limits: Arc::new(limits),
             invited: self.invited,
+            tls: self.tls,
             observers: self.told.unwrap_or_else(|| Observers::new(self.observers, Role::Server)),
         };
         bound.bind()?;

@@ -84,7 +84,7 @@ pub fn memory_with<V: Service, C: Codec + Clone>(
     let (client, server) = tokio::io::duplex(PIPE_BYTES);
     let desk = Desk::new(&limits);
     let here = || Endpoint::named(Transport::Memory, Place::Unnamed);
-    let peer = Peer::new(here(), Some(here()), 1, desk);
+    let peer = Peer::new((here(), None), Some(here()), 1, None, desk);
     let context = Context::new(limits, Observers::default(), Arc::new(Totals::default()));
     let context = Rc::new(context);
     let server_codec = codec.clone();

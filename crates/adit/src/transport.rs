@@ -11,10 +11,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::{Code, Limit};
 
-/// A stream of bytes with a half-close: TCP, Unix, memory.
+/// A stream of bytes with a half-close: TCP, Unix, TLS over either, memory.
 pub(crate) trait Transport: Unpin + 'static {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>>;
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>>;
+    /// Hands on what a layer of its own still holds of what was written; most have none.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Ends our direction: the peer reads an end of stream and may go on sending.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// How long ago the peer's system acknowledged something, if that can be told.
@@ -38,6 +40,9 @@ macro_rules! of_tokio {
         }
         fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
             Pin::new(self as &mut $io).poll_write(cx, buf)
+        }
+        fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
         fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             Pin::new(self as &mut $io).poll_shutdown(cx)

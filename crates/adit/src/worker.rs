@@ -12,13 +12,19 @@ use std::sync::atomic::{
 use adit_net::accept::Accepted;
 use adit_proto::sources::Fault;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 
 use crate::admission::{Admission, Invited, Ticket};
+use crate::conn::Io;
 use crate::context::Context;
 use crate::idle::IdleBook;
 use crate::introduction::greet;
 use crate::peer::{Desk, Peer};
-use crate::{Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room};
+use crate::{Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room, tls};
+
+/// TLS handshakes at once, for each I/O thread. Each is a signature: more of them at once would only all
+/// be late.
+const HANDSHAKES_PER_THREAD: usize = 64;
 
 /// What the threads of a server share.
 pub(crate) struct Shared {
@@ -29,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) permits_max: usize,
     pub(crate) admission: Admission,
+    /// One permit per TLS handshake.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Who has been idle for longest, where somebody may have to make room.
     pub(crate) idle_book: Option<IdleBook>,
     /// The doors close behind the first connection.
@@ -61,12 +69,14 @@ impl Shared {
             Limit::At(conversations) => conversations.min(descriptors_for_conversations()).max(1),
             Limit::Off => Semaphore::MAX_PERMITS,
         };
+        let threads = mailboxes.len();
         Self {
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
             mailboxes: mailboxes.into(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
             permits_max,
             admission: Admission::new(limits, invited),
+            handshakes: Arc::new(Semaphore::new(HANDSHAKES_PER_THREAD * threads)),
             idle_book: (limits.when_full == WhenFull::Shed).then(IdleBook::default),
             once,
             shut: Notify::new(),
@@ -184,6 +194,8 @@ pub(crate) struct Arrival {
 
 /// Who comes into a conversation.
 pub(crate) struct Guest {
+    /// When it came; what goes before the conversation has its time from here.
+    pub(crate) arrived: Instant,
     pub(crate) remote: Endpoint,
     pub(crate) via: Option<Endpoint>,
     pub(crate) local: Option<Endpoint>,
@@ -201,7 +213,13 @@ pub(crate) enum Order {
 
 /// Starts conversations of one listener on one thread.
 pub(crate) trait Welcome {
-    fn welcome(&self, worker: &Rc<Worker>, arrival: Arrival);
+    /// Begins a conversation on this thread, whose load already counts it.
+    fn welcome(&self, worker: &Rc<Worker>, io: Io, guest: Guest);
+
+    /// Does it shake hands first? Then it says itself when somebody has been let in.
+    fn is_secured(&self) -> bool {
+        false
+    }
 }
 
 /// One I/O thread.
@@ -259,8 +277,8 @@ impl Worker {
     }
 
     /// Begins a conversation on this thread, whose load already counts it.
-    pub(crate) fn enter(self: &Rc<Self>, guest: Guest) -> Alive {
-        let Guest { remote, via, local, permit, ticket } = guest;
+    pub(crate) fn enter(self: &Rc<Self>, guest: Guest, tls: Option<&tls::Info>) -> Alive {
+        let Guest { remote, via, local, permit, ticket, .. } = guest;
         let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
         // Datagrams take no permit, and their peers can give none back.
         let book = self.shared.idle_book.as_ref().filter(|_| permit.is_some());
@@ -272,10 +290,7 @@ impl Worker {
         }
         self.desks.borrow_mut().insert(number, Rc::clone(&desk));
         self.context.totals.open();
-        let peer = match via {
-            Some(via) => Peer::via_proxy((remote, via), local, number, desk),
-            None => Peer::new(remote, local, number, desk),
-        };
+        let peer = Peer::new((remote, via), local, number, tls, desk);
         let slot = RefCell::new(Some(Slot { worker: Rc::clone(self), _permit: permit }));
         self.shared.unclosed.fetch_add(1, Relaxed);
         Alive { worker: Rc::clone(self), peer, slot, ticket }

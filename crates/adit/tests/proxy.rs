@@ -116,10 +116,9 @@ fn a_wrong_header_closes_the_connection_and_is_told_once() {
     let mut stream = client(server.addr(0));
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert_eq!(read_to_end(&mut stream), b"");
-    let (number, line) = seen.wait_for("limit proxy-header");
-    assert_eq!((number, line.as_str()), (None, "limit proxy-header refuse 1"));
-    let (_, line) = seen.wait_for("error");
-    assert_eq!(line, "error bad-proxy-header refused: it does not begin with a PROXY header");
+    let (number, line) = seen.wait_for("error");
+    let refused = "error bad-proxy-header refused: it does not begin with a PROXY header";
+    assert_eq!((number, line.as_str()), (None, refused));
     for wrong in ["PROXY TCP4 1 2 3 4\r\n", "PROXY TCP4 1.1.1.1", "\r\n\r\n\0\r\nQUIT\n\x31"] {
         let mut stream = client(server.addr(0));
         stream.write_all(wrong.as_bytes()).unwrap();

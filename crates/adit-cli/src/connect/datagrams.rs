@@ -43,7 +43,7 @@ pub(super) async fn talk(
     let socket = dial.datagrams(address).await?;
     voice.emit(
         Some((socket.number(), socket.remote())),
-        What::Open { local: socket.local().as_ref(), via: None },
+        What::Open { local: socket.local().as_ref(), via: None, tls: None },
     );
     if voice.is_verbose() {
         let local = socket.local().map_or_else(String::new, |local| local.place_text());

@@ -12,13 +12,14 @@ mod settle;
 
 use std::time::Duration;
 
+use adit::tls::Info;
 use adit::{Address, Blame, Code, Conn, Dial, Error, Program, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
 use crate::runtime::{self, Signals};
 use crate::say::{Part, Voice};
-use crate::{complaint, program, resolve, wait};
+use crate::{complaint, program, resolve, secure, wait};
 
 use cmd::Cmd;
 pub(crate) use input::Crlf;
@@ -35,13 +36,18 @@ pub(crate) fn run(args: &Connect) -> Exit {
     voice.end_files();
     connected.unwrap_or_else(|error| {
         voice.error(&error);
-        let by_user = args.client.connect_timeout.is_some();
-        Exit::limit(error.code(), by_user && error.code() == Code::ConnectTimeout)
+        let by_user = match error.code() {
+            Code::ConnectTimeout => args.client.connect_timeout.is_some(),
+            Code::HandshakeTimeout => args.tls.handshake_timeout.is_some(),
+            _ => false,
+        };
+        Exit::limit(error.code(), by_user)
     })
 }
 
 fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
-    let address = resolve::one(&args.words, &args.net)?;
+    let mut address = resolve::one(&args.words, &args.net)?;
+    secure::clients([&mut address], &args.tls, voice)?;
     if args.probe && !args.run.cmd.is_empty() {
         return Err(complaint::usage(
             "-z sends nothing, so -- CMD has no use",
@@ -53,8 +59,9 @@ fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
             .map_err(|error| resolve::advise(error, &address));
     }
     let program = the_program(args, &address, voice)?;
-    let dial =
-        resolve::dial(&args.net, &args.client).stall(pump::stall(args)).observe(voice.clone());
+    let dial = resolve::dial(&args.net, &args.client, &args.tls)
+        .stall(pump::stall(args))
+        .observe(voice.clone());
     runtime::block_on(async {
         let mut signals = Signals::ends();
         tokio::select! {
@@ -175,10 +182,11 @@ impl Link<'_> {
         let local = look.local().map_or_else(String::new, |local| local.place_text());
         self.voice.emit(
             Some((look.number(), look.remote())),
-            What::Open { local: look.local(), via: None },
+            What::Open { local: look.local(), via: None, tls: look.tls().map(|tls| tls.version) },
         );
         if self.voice.is_verbose() {
-            self.voice.note(&format!("connected to {} from {local}", look.remote()));
+            let tls = look.tls().map_or_else(String::new, shown);
+            self.voice.note(&format!("connected to {} from {local}{tls}", look.remote()));
         }
         if let (Some(program), None) = (&self.program, &self.cmd) {
             let (cmd, from, to) = Cmd::start(program, &conn).await?;
@@ -238,6 +246,18 @@ impl Link<'_> {
         }
         exit
     }
+}
+
+/// `, TLS 1.3, TLS_AES_256_GCM_SHA384, X25519MLKEM768, certificate sha256:9f..`
+fn shown(tls: &Info) -> String {
+    let mut text = format!(", TLS {}, {}, {}", tls.version, tls.cipher, tls.key_exchange);
+    if let Some(alpn) = &tls.alpn {
+        text.push_str(&format!(", {}", adit::escape::escape_line(alpn, 40)));
+    }
+    if let Some(certificate) = &tls.peer {
+        text.push_str(&format!(", certificate {}", certificate.pin.word()));
+    }
+    text
 }
 
 /// May it be different in a moment?

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::forward;
 use crate::house::{Gate, House, Ready, announce};
 use crate::say::{self, Voice};
-use crate::{resolve, runtime};
+use crate::{resolve, runtime, secure};
 
 /// Events that may wait to be drawn, and bytes of their lines; beyond them events are missing in the
 /// drawing, which says so: the conversation never waits for it.
@@ -35,23 +35,25 @@ pub(super) fn explain(
     output: Output,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    let (listen, target) = resolve::pair(&args.words, &args.net, "explain")?;
-    let gate = Gate::of(&args.house)?;
-    let limits = forward::limits(&args.limits, &gate);
-    let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
+    let (mut listen, mut target) = resolve::pair(&args.words, &args.net, "explain")?;
+    let tls = secure::relay(&mut listen, &mut target, &args.tls, voice)?;
+    let gate = Gate::of(&args.house, tls)?;
+    let limits = forward::limits((&args.limits, &args.tls), &gate);
+    let dial = resolve::dial(&args.net, &args.client, &args.tls).stall(limits.stall);
     let relay = forward::relay(dial, &target, limits, args.proxy_out)?;
     let relay = forward::route(gate.guard_relay(relay), listen, &target, &gate)?;
     let relay = if args.house.once { relay.once() } else { relay };
     // With the old limit it relays fewer, that is all.
     drop(adit::system::descriptors::raise_limit());
     runtime::block_on(async {
-        let mut house = House::new(&args.house, forward::users_limits(&args.limits), voice);
+        let mut house =
+            House::new(&args.house, forward::users_limits((&args.limits, &args.tls)), voice);
         let (recorder, events) = Recorder::new(args.payload);
         let mut picture = Picture::new(args, output, events, Arc::clone(&recorder.count));
         let servers: Vec<Running> =
             vec![relay.observe(house.quiet_observer()).observe(recorder.clone()).start()?];
         picture.output.begin()?;
-        announce(&servers, ready, voice, &gate, forward::next_step)?;
+        announce(&servers, ready, voice, &gate, |_| String::new())?;
         let ended = tokio::select! {
             ended = house.until_told(&servers) => ended,
             error = picture.grow() => return Err(error),

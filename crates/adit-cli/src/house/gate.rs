@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use adit::access::{Rule, networks};
+use adit::tls::ServerTls;
 use adit::{Access, AccessList, Endpoint, Forward, Kind, Limits, Network, Server};
 
 use crate::args::{self, Networks};
@@ -18,12 +19,14 @@ const NAMED_MAX: usize = 4;
 pub(crate) struct Gate {
     access: Option<AccessList>,
     proxies: Option<Vec<Network>>,
+    /// The certificate that the command makes itself.
+    tls: Option<ServerTls>,
     limits: Limits,
 }
 
 impl Gate {
-    /// What the flags say; reads the files they name.
-    pub(crate) fn of(flags: &args::House) -> adit::Result<Self> {
+    /// What the flags say; reads the files they name. `tls` is the certificate the command has made.
+    pub(crate) fn of(flags: &args::House, tls: Option<ServerTls>) -> adit::Result<Self> {
         let gate = &flags.gate;
         let proxies = match (gate.proxy_in, gate.proxy_from.is_empty()) {
             (true, true) => {
@@ -48,7 +51,7 @@ impl Gate {
             conn_rate: gate.conn_rate,
             ..Limits::default()
         };
-        Ok(Self { access: access(&gate.access)?, proxies, limits })
+        Ok(Self { access: access(&gate.access)?, proxies, tls, limits })
     }
 
     /// The limits that say who is let in; the others are the library's.
@@ -71,6 +74,9 @@ impl Gate {
         if let Some(access) = &self.access {
             server = server.access(access.clone());
         }
+        if let Some(tls) = &self.tls {
+            server = server.tls(tls.clone());
+        }
         match &self.proxies {
             Some(proxies) => server.proxy_from(proxies.iter().copied()),
             None => server,
@@ -82,16 +88,34 @@ impl Gate {
         if let Some(access) = &self.access {
             forward = forward.access(access.clone());
         }
+        if let Some(tls) = &self.tls {
+            forward = forward.tls(tls.clone());
+        }
         match &self.proxies {
             Some(proxies) => forward.proxy_from(proxies.iter().copied()),
             None => forward,
         }
     }
 
-    /// `, allowed: 10.0.0.0/8, through proxies at 10.0.0.9`; nothing where everybody may come, and of a
-    /// Unix socket, which has no addresses.
-    pub(super) fn words(&self, endpoint: &Endpoint) -> String {
+    /// Does it show a certificate that the command has made?
+    pub(super) fn is_auto(&self, tls: &ServerTls) -> bool {
+        self.tls.as_ref().is_some_and(|own| own.pin() == tls.pin())
+    }
+
+    /// `, TLS, allowed: 10.0.0.0/8, through proxies at 10.0.0.9`; of addresses nothing where everybody may
+    /// come, and of a Unix socket, which has none.
+    pub(super) fn words(&self, endpoint: &Endpoint, tls: Option<&ServerTls>) -> String {
         let mut words = String::new();
+        if let Some(tls) = tls {
+            words.push_str(", TLS");
+            if self.is_auto(tls) {
+                words
+                    .push_str(&format!(" with a certificate of its own, pin {}", tls.pin().word()));
+            }
+            if tls.wants_client_certificates() {
+                words.push_str(", clients need a certificate");
+            }
+        }
         if endpoint.socket_addr().is_none() {
             return words;
         }

@@ -85,6 +85,11 @@ impl Observer for Log {
                 };
                 format!("adit: {text} (code={code}); {closed}{similar}")
             }
+            // It names the peer itself.
+            What::Error { code, text, place: "tls", .. } => {
+                let text = adit::escape::escape_line(without_number(text).as_bytes(), 300);
+                format!("adit: {text} (code={code})")
+            }
             What::Error { code, text, place, .. } => {
                 let text = adit::escape::escape_line(without_number(text).as_bytes(), 200);
                 let of = if peer.is_empty() { String::new() } else { format!(" of {peer}") };

@@ -4,6 +4,7 @@ use std::io;
 
 use adit::endpoint::{Reach, Transport};
 use adit::system::descriptors::Inherited;
+use adit::tls::ServerTls;
 use adit::{Endpoint, Error, Running};
 
 use super::Gate;
@@ -38,22 +39,27 @@ fn no_descriptor(number: i32, error: &io::Error) -> Error {
     usage(what, "open it in the shell: adit serve .. --ready-fd 3 3>ready")
 }
 
-/// Says where the servers listen; people who watch also read what to do next.
+/// Says where the servers listen; people who watch also read what to do next, and `more`.
 pub(crate) fn announce(
     servers: &[Running],
     ready: Ready,
     voice: &Voice,
     gate: &Gate,
-    next_step: impl FnOnce(&Endpoint) -> String,
+    more: impl FnOnce(&Endpoint) -> String,
 ) -> adit::Result<()> {
-    let endpoints: Vec<&Endpoint> = servers.iter().flat_map(Running::addrs).collect();
-    for endpoint in &endpoints {
-        voice.note(&(listening_line(endpoint) + &gate.words(endpoint)));
+    let with_tls = |server: &'_ Running| -> Vec<(Endpoint, Option<ServerTls>)> {
+        let of = |endpoint: &Endpoint| (endpoint.clone(), server.tls(endpoint).cloned());
+        server.addrs().map(of).collect()
+    };
+    let endpoints: Vec<_> = servers.iter().flat_map(with_tls).collect();
+    for (endpoint, tls) in &endpoints {
+        voice.note(&(listening_line(endpoint) + &gate.words(endpoint, tls.as_ref())));
     }
-    if let Some(endpoint) = endpoints.first() {
-        voice.detail(&next_step(endpoint));
+    if let Some((endpoint, tls)) = endpoints.first() {
+        let client = client(endpoint, tls.as_ref(), gate);
+        voice.detail(&format!("client: {client}    stop: Ctrl-C{}", more(endpoint)));
     }
-    let lines: String = endpoints.iter().map(|endpoint| format!("{endpoint}\n")).collect();
+    let lines: String = endpoints.iter().map(|(endpoint, _)| format!("{endpoint}\n")).collect();
     if ready.on_stdout {
         say::print(&lines);
     }
@@ -62,6 +68,29 @@ pub(crate) fn announce(
         told.map_err(|error| no_descriptor(number, &error))?;
     }
     Ok(())
+}
+
+/// How to connect there: `adit 7000`, `adit tls://HOST:7000`.
+fn client(endpoint: &Endpoint, tls: Option<&ServerTls>, gate: &Gate) -> String {
+    let transport = endpoint.transport();
+    let scheme = match (tls, transport) {
+        (Some(_), Transport::Unix) => "tls+unix:",
+        (Some(_), _) => "tls://",
+        (None, Transport::Udp) => "udp://",
+        (None, _) => "",
+    };
+    let place = match (endpoint.reach(), endpoint.socket_addr()) {
+        (Reach::All, Some(address)) => format!("HOST:{}", address.port()),
+        (Reach::Loopback, Some(address)) if tls.is_some() => {
+            format!("localhost:{}", address.port())
+        }
+        (Reach::Loopback, Some(address)) => address.port().to_string(),
+        (_, None) if tls.is_none() => format!("{transport}:{}", endpoint.place_text()),
+        _ => endpoint.place_text(),
+    };
+    // Nobody vouches for a certificate of its own: its clients know it.
+    let pin = tls.filter(|tls| gate.is_auto(tls)).map(|tls| format!(",pin={}", tls.pin().word()));
+    format!("adit {scheme}{place}{}", pin.unwrap_or_default())
 }
 
 /// `listening  tcp [::]:7000 (IPv4 and IPv6), reachable from every network`

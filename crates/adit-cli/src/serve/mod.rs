@@ -16,7 +16,7 @@ use crate::connect::not_for_streams;
 use crate::exit::Exit;
 use crate::house::{self, End, Gate, House, Ready, Taken, Told, announce};
 use crate::say::{Part, Voice};
-use crate::{program, resolve, runtime};
+use crate::{program, resolve, runtime, secure};
 
 use services::Service;
 
@@ -69,7 +69,8 @@ fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
     no_such_service(args, service)?;
     one_service(args, service, words)?;
     let program = program::of_server(args, voice)?;
-    let addresses = resolve::all(words, &args.net, Role::Listen)?;
+    let mut addresses = resolve::all(words, &args.net, Role::Listen)?;
+    let tls = secure::servers(&mut addresses, &args.tls)?;
     if program.is_some() {
         program_is_alone(args, service)?;
         program::consent(args, &addresses)?;
@@ -88,13 +89,13 @@ fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
     if let Some(program) = &program {
         program.ready().map_err(|error| error.with_hint("not listening"))?;
     }
-    let gate = Gate::of(&args.house)?;
+    let gate = Gate::of(&args.house, tls)?;
     datagrams.iter().try_for_each(|address| gate.fits(address))?;
     Ok(Plan { service, program, streams, datagrams, once: args.house.once, gate })
 }
 
 async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
-    let mut house = House::new(&args.house, users_limits(&args.limits), voice);
+    let mut house = House::new(&args.house, users_limits(args), voice);
     let limits = limits(args, &plan);
     let mut hand = None;
     let servers = match (plan.service, &plan.program) {
@@ -213,12 +214,14 @@ fn frame_has_use(
     }
 }
 
-fn users_limits(flags: &crate::args::Limits) -> house::UsersLimits {
+fn users_limits(args: &Serve) -> house::UsersLimits {
+    let (flags, tls) = (&args.limits, &args.tls);
     house::users_limits(&[
         (flags.message_timeout.is_some() || flags.first_message.is_some(), Code::MessageTimeout),
         (flags.idle.is_some(), Code::IdleTimeout),
         (flags.stall.is_some(), Code::StallTimeout),
         (flags.max_time.is_some(), Code::MaxTime),
+        (tls.handshake_timeout.is_some(), Code::HandshakeTimeout),
     ])
 }
 
@@ -238,29 +241,22 @@ fn limits(args: &Serve, plan: &Plan) -> Limits {
         idle: flags.idle.unwrap_or(idle),
         stall: flags.stall.unwrap_or(stall),
         max_time: flags.max_time.unwrap_or(Limit::Off),
+        handshake: args.tls.handshake_timeout.unwrap_or(defaults.handshake),
         ..defaults
     }
 }
 
-/// `client: adit 7000    stop: Ctrl-C    open to others: adit serve echo :7000`
+/// `    open to others: adit serve echo :7000`
 fn next_step(endpoint: &Endpoint, plan: &Plan) -> String {
     let scheme = if endpoint.transport() == Transport::Udp { "udp://" } else { "" };
-    let place = endpoint.place_text();
-    let port = endpoint.socket_addr().map(|address| address.port());
-    let client = match (endpoint.reach(), port) {
-        (Reach::All, Some(port)) => format!("adit {scheme}HOST:{port}"),
-        (Reach::Loopback, Some(port)) => format!("adit {scheme}{port}"),
-        (_, Some(_)) => format!("adit {scheme}{place}"),
-        _ => format!("adit {}:{place}", endpoint.transport()),
+    let (Reach::Loopback, Some(address)) = (endpoint.reach(), endpoint.socket_addr()) else {
+        return String::new();
     };
-    let mut line = format!("client: {client}    stop: Ctrl-C");
-    if let (Reach::Loopback, Some(port)) = (endpoint.reach(), port) {
-        let serve = match (plan.service, &plan.program) {
-            (Some(service), _) => format!("{} {scheme}:{port}", service.name()),
-            (None, Some(_)) => format!("--open {scheme}:{port} -- .."),
-            (None, None) => format!("{scheme}:{port}"),
-        };
-        line.push_str(&format!("    open to others: adit serve {serve}"));
-    }
-    line
+    let port = address.port();
+    let serve = match (plan.service, &plan.program) {
+        (Some(service), _) => format!("{} {scheme}:{port}", service.name()),
+        (None, Some(_)) => format!("--open {scheme}:{port} -- .."),
+        (None, None) => format!("{scheme}:{port}"),
+    };
+    format!("    open to others: adit serve {serve}")
 }

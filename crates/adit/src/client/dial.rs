@@ -23,6 +23,7 @@ use crate::endpoint::{Endpoint, Place as EndpointPlace, Transport};
 use crate::event::{Call, Role, What};
 use crate::listen::{ToAddress, bad_address, socket_options, unix_name, unix_place, usage};
 use crate::observe::{self, Observer, Observers};
+use crate::tls::Handshakes;
 use crate::{Address, Blame, Code, Conn, Error, Limit, Result};
 
 /// Which IP addresses may be used.
@@ -56,6 +57,8 @@ pub struct Dial {
     pub(super) source: Source,
     pub(super) numeric_only: bool,
     pub(super) stall: Limit<Duration>,
+    handshakes: Handshakes,
+    handshake: Limit<Duration>,
     observers: Observers,
     /// Number of the last connection; clones count together.
     numbers: Arc<AtomicU64>,
@@ -77,9 +80,27 @@ impl Dial {
             source: Source::default(),
             numeric_only: false,
             stall: Limit::At(Duration::from_secs(120)),
+            handshakes: Handshakes::default(),
+            handshake: Limit::At(Duration::from_secs(10)),
             observers: Observers::default(),
             numbers: Arc::default(),
         }
+    }
+
+    /// Whom to trust at `tls://` addresses that do not say it themselves; without it the authorities of
+    /// this system.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: crate::tls::ClientTls) -> Self {
+        self.handshakes = Handshakes::of(tls);
+        self
+    }
+
+    /// Time for the TLS handshake, after [`timeout`](Self::timeout); 10 s unless said.
+    #[must_use]
+    pub fn handshake(mut self, limit: Limit<Duration>) -> Self {
+        self.handshake = limit;
+        self
     }
 
     /// Time for looking up the name and trying all its addresses, in total.
@@ -161,8 +182,8 @@ impl Dial {
     /// failed earlier, and the first to answer wins (RFC 8305).
     ///
     /// # Errors
-    /// `name`, `refused`, `unreachable`, `connect-timeout` and their like; `usage` for an address
-    /// that is none or is for datagrams. Nothing has been sent.
+    /// `name`, `refused`, `unreachable`, `connect-timeout` and their like, at a `tls://` address those of
+    /// TLS; `usage` for an address that is none or is for datagrams. Nothing has been sent.
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
@@ -172,7 +193,12 @@ impl Dial {
         if address.transport.is_datagram() {
             return Err(usage(&format!("{address} is for datagrams: use Dial::datagrams")));
         }
-        self.in_time(&address, self.open_stream(&address)).await
+        let (io, ends) = self.in_time(&address, self.open_stream(&address)).await?;
+        let io = match address.tls {
+            true => self.handshakes.shake(&address, io, self.handshake).await?,
+            false => io,
+        };
+        Ok(Conn::new(Wire::tapped(io, ends, &self.observers)))
     }
 
     /// Opens a datagram socket that talks to one peer: UDP or Unix. Nothing is sent by it.
@@ -204,7 +230,7 @@ impl Dial {
         opened
     }
 
-    async fn open_stream(&self, address: &Address) -> Result<Conn> {
+    async fn open_stream(&self, address: &Address) -> Result<(Io, Ends)> {
         if let Place::Path(_) | Place::Abstract(_) = address.place {
             return self.open_unix(address).await;
         }
@@ -220,10 +246,10 @@ impl Dial {
         drop(adit_net::stream::configure(&stream, self.stall.at()));
         let local = stream.local_addr().ok().map(|local| Endpoint::ip(Transport::Tcp, local));
         let ends = (Endpoint::ip(Transport::Tcp, peer), local, number);
-        Ok(Conn::new(Wire::tapped(Io::Tcp(stream), ends, &self.observers)))
+        Ok((Io::tcp(stream), ends))
     }
 
-    async fn open_unix(&self, address: &Address) -> Result<Conn> {
+    async fn open_unix(&self, address: &Address) -> Result<(Io, Ends)> {
         let name = unix_name(&address.place);
         let remote = Endpoint::named(Transport::Unix, unix_place(&name));
         let attempt = Attempt::new(self, self.next_number(), remote.clone());
@@ -236,7 +262,7 @@ impl Dial {
         let stream = connected.map_err(|error| cannot_connect(target, &error))?;
         let local = Endpoint::named(Transport::Unix, EndpointPlace::Unnamed);
         let ends = (remote, Some(local), attempt.number);
-        Ok(Conn::new(Wire::tapped(Io::Unix(stream), ends, &self.observers)))
+        Ok((Io::unix(stream), ends))
     }
 
     /// Tries the candidates; an error is that of the first one, which is the one the user means.
@@ -310,6 +336,9 @@ impl Dial {
         Err(failure.unwrap_or_else(|| usage(&format!("{spoken} names no address"))))
     }
 }
+
+/// The peer's address, our own, and the number of the connection.
+type Ends = (Endpoint, Option<Endpoint>, u64);
 
 /// One try to connect, told to observers.
 struct Attempt {

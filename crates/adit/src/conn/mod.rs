@@ -1,17 +1,21 @@
 //! Conn: a raw stream of bytes with a half-close, for services and clients that frame nothing.
 
+mod socket;
 mod wire;
 
-pub(crate) use wire::{Ending, Io, Share, Wire};
+pub(crate) use socket::{Io, Socket};
+pub(crate) use wire::{Ending, Share, Wire};
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 
 use crate::Endpoint;
 
@@ -58,6 +62,12 @@ impl Conn {
     /// ([`Server::proxy_from`](crate::Server::proxy_from)); none if the peer came by itself.
     pub fn via(&self) -> Option<&Endpoint> {
         self.wire.via.as_ref()
+    }
+
+    /// What the TLS handshake has settled; none over a plain connection.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&crate::tls::Info> {
+        self.wire.tls()
     }
 
     /// Number of the conversation in its server, or of the connection of its [`Dial`](crate::Dial),
@@ -139,6 +149,12 @@ impl Look {
         (self.wire.bytes_in.load(Relaxed), self.wire.bytes_out.load(Relaxed))
     }
 
+    /// What the TLS handshake has settled; none over a plain connection.
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&crate::tls::Info> {
+        self.wire.tls()
+    }
+
     /// How long the connection has lasted.
     pub fn lasted(&self) -> Duration {
         self.wire.lasted()
@@ -213,7 +229,15 @@ impl WriteHalf {
 impl Drop for WriteHalf {
     fn drop(&mut self) {
         // A connection that is broken has ended already.
-        drop(self.wire.finish());
+        if self.wire.poll_finish(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        // TLS has more to say than the socket takes just now. A peer that takes nothing ends the wait by
+        // the limit on stalls.
+        if let Ok(runtime) = Handle::try_current() {
+            let wire = Arc::clone(&self.wire);
+            runtime.spawn(async move { poll_fn(|cx| wire.poll_finish(cx)).await });
+        }
     }
 }
 
@@ -265,11 +289,11 @@ macro_rules! writes {
             ) -> Poll<io::Result<usize>> {
                 self.wire.poll_write(cx, buf)
             }
-            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.wire.poll_flush(cx)
             }
-            fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.wire.finish())
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.wire.poll_finish(cx)
             }
         }
     };

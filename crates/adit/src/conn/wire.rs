@@ -1,16 +1,15 @@
 //! The wire: a stream socket that two halves and the engine share.
 
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::{Interest, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+use super::Io;
 use crate::Endpoint;
 use crate::event::{Call, Direction, What};
 use crate::idle::Mark;
@@ -49,44 +48,6 @@ struct Tap {
     observers: Observers,
     reads: AtomicU64,
     writes: AtomicU64,
-}
-
-/// A connected socket of either family.
-pub(crate) enum Io {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-macro_rules! each_io {
-    ($self:expr, $io:ident => $act:expr) => {
-        match $self {
-            Io::Tcp($io) => $act,
-            Io::Unix($io) => $act,
-        }
-    };
-}
-
-impl Io {
-    pub(crate) fn descriptor(&self) -> i32 {
-        each_io!(self, io => io.as_raw_fd())
-    }
-
-    /// Waits for bytes and looks at them; they stay to be read.
-    ///
-    /// Cancel safe.
-    pub(crate) async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
-        let readable = Interest::READABLE;
-        each_io!(self, io => io.async_io(readable, || adit_net::stream::peek(io, into)).await)
-    }
-
-    /// Reads bytes that have come.
-    pub(crate) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        each_io!(self, io => io.try_read(into))
-    }
-
-    pub(crate) fn unread(&self) -> usize {
-        each_io!(self, io => adit_net::stream::unread(io)).unwrap_or(0)
-    }
 }
 
 impl Drop for Wire {
@@ -192,43 +153,58 @@ impl Wire {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
     }
 
-    pub(crate) fn finish(&self) -> io::Result<()> {
-        if self.finished.swap(true, Relaxed) {
-            return Ok(());
+    /// Ends our direction.
+    pub(crate) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.finished.load(Relaxed) {
+            return Poll::Ready(Ok(()));
         }
         let at = self.tap.as_ref().map(|_| observe::now());
-        let finished = each_io!(&self.io, io => adit_net::stream::finish(io));
-        if finished.is_ok() {
+        let finished = ready!(self.io.poll_finish(cx));
+        if !self.finished.swap(true, Relaxed) && finished.is_ok() {
             self.tell_end(at, Direction::Out);
         }
-        finished
+        Poll::Ready(finished)
+    }
+
+    /// Hands on what TLS still holds of what was written.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = self.io.poll_flush(cx);
+        if poll.is_pending() {
+            self.note_stall();
+        }
+        poll
     }
 
     pub(crate) fn abort(&self) {
         self.aborted.store(true, Relaxed);
         self.finished.store(true, Relaxed);
-        if let Io::Tcp(io) = &self.io {
-            // A socket that cannot be told to reset is closed the ordinary way.
-            drop(adit_net::stream::reset_on_close(io));
-        }
+        // A socket that cannot be told to reset is closed the ordinary way.
+        drop(self.io.reset_on_close());
     }
 
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        each_io!(&self.io, io => adit_net::stream::take_error(io))
+        self.io.take_error()
     }
 
     /// What still comes from the peer is not let in; what has come can be read.
     pub(crate) fn shut_in(&self) {
         // One that is broken lets nothing in anyway.
-        drop(each_io!(&self.io, io => adit_net::stream::shut_in(io)));
+        drop(self.io.shut_in());
     }
 
     /// Process, user and group at the other end of a Unix socket.
     pub(crate) fn credentials(&self) -> Option<(i32, u32, u32)> {
-        match &self.io {
-            Io::Unix(io) => adit_net::connect::peer_credentials(io).ok(),
-            Io::Tcp(_) => None,
-        }
+        self.io.credentials()
+    }
+
+    /// What the TLS handshake has settled.
+    pub(crate) fn tls(&self) -> Option<&crate::tls::Info> {
+        self.io.tls()
+    }
+
+    /// For events.
+    pub(crate) fn tls_version(&self) -> Option<&str> {
+        self.tls().map(|info| info.version)
     }
 
     fn unread(&self) -> usize {
@@ -236,7 +212,12 @@ impl Wire {
     }
 
     pub(crate) fn unacknowledged(&self) -> io::Result<usize> {
-        each_io!(&self.io, io => adit_net::stream::unacknowledged(io))
+        self.io.unacknowledged()
+    }
+
+    fn note_stall(&self) {
+        let since = self.now_ms().saturating_add(1);
+        let _was: Result<u64, u64> = self.stalled_ms.compare_exchange(0, since, Relaxed, Relaxed);
     }
 
     /// Reads for the service: fails once the server is to end and nothing is left to read.
@@ -261,66 +242,46 @@ impl Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(each_io!(&self.io, io => io.poll_read_ready(cx)))?;
-            let space = buf.initialize_unfilled();
-            match each_io!(&self.io, io => io.try_read(space)) {
-                Ok(0) => {
-                    if !self.peer_ended.swap(true, Relaxed) {
-                        self.tell_end(Some(observe::now()), Direction::In);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                Ok(bytes) => {
-                    if let Some(tap) = &self.tap {
-                        let seq = tap.reads.fetch_add(1, Relaxed);
-                        let off = self.bytes_in.load(Relaxed);
-                        let bytes = &space[..bytes];
-                        let what = || What::Data { dir: Direction::In, seq, off, bytes };
-                        tap.observers.emit_of(self.number, &self.remote, what);
-                    }
-                    buf.advance(bytes);
-                    self.bytes_in.fetch_add(bytes as u64, Relaxed);
-                    self.last_byte_ms.store(self.now_ms(), Relaxed);
-                    self.touch();
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+        let before = buf.filled().len();
+        ready!(self.io.poll_read(cx, buf))?;
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        if fresh.is_empty() {
+            if !self.peer_ended.swap(true, Relaxed) {
+                self.tell_end(Some(observe::now()), Direction::In);
             }
+            return Poll::Ready(Ok(()));
         }
+        if let Some(tap) = &self.tap {
+            let seq = tap.reads.fetch_add(1, Relaxed);
+            let off = self.bytes_in.load(Relaxed);
+            let what = || What::Data { dir: Direction::In, seq, off, bytes: fresh };
+            tap.observers.emit_of(self.number, &self.remote, what);
+        }
+        self.bytes_in.fetch_add(fresh.len() as u64, Relaxed);
+        self.last_byte_ms.store(self.now_ms(), Relaxed);
+        self.touch();
+        Poll::Ready(Ok(()))
     }
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let ready = each_io!(&self.io, io => io.poll_write_ready(cx));
-            if ready.is_pending() {
-                let since = self.now_ms().saturating_add(1);
-                let _was: Result<u64, u64> =
-                    self.stalled_ms.compare_exchange(0, since, Relaxed, Relaxed);
-                return Poll::Pending;
-            }
-            ready!(ready)?;
-            let at = self.tap.as_ref().map(|_| observe::now());
-            self.touch();
-            match each_io!(&self.io, io => io.try_write(buf)) {
-                Ok(bytes) => {
-                    if let Some(tap) = &self.tap {
-                        let seq = tap.writes.fetch_add(1, Relaxed);
-                        let off = self.bytes_out.load(Relaxed);
-                        let bytes = &buf[..bytes];
-                        let what = || What::Data { dir: Direction::Out, seq, off, bytes };
-                        tap.observers.emit_at(at, (self.number, &self.remote), what);
-                    }
-                    self.bytes_out.fetch_add(bytes as u64, Relaxed);
-                    self.last_byte_ms.store(self.now_ms(), Relaxed);
-                    self.stalled_ms.store(0, Relaxed);
-                    return Poll::Ready(Ok(bytes));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let at = self.tap.as_ref().map(|_| observe::now());
+        self.touch();
+        let Poll::Ready(written) = self.io.poll_write(cx, buf) else {
+            self.note_stall();
+            return Poll::Pending;
+        };
+        let bytes = written?;
+        if let Some(tap) = &self.tap {
+            let seq = tap.writes.fetch_add(1, Relaxed);
+            let off = self.bytes_out.load(Relaxed);
+            let bytes = &buf[..bytes];
+            let what = || What::Data { dir: Direction::Out, seq, off, bytes };
+            tap.observers.emit_at(at, (self.number, &self.remote), what);
         }
+        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+        self.last_byte_ms.store(self.now_ms(), Relaxed);
+        self.stalled_ms.store(0, Relaxed);
+        Poll::Ready(Ok(bytes))
     }
 }
 
@@ -346,14 +307,14 @@ impl Transport for Share {
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.0.poll_write(cx, buf)
     }
-    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.0.finish())
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flush(cx)
+    }
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_finish(cx)
     }
     fn last_heard(&self) -> Option<Duration> {
-        match &self.0.io {
-            Io::Tcp(io) => io.last_heard(),
-            Io::Unix(io) => io.last_heard(),
-        }
+        self.0.io.last_heard()
     }
     fn unread(&self) -> usize {
         self.0.unread()

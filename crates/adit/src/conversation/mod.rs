@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::answers::{Answers, Due};
 use crate::buffers::{CHUNK, SMALL, Scratch};
 use crate::context::Context;
-use crate::event::{Action, Call, Direction, What};
+use crate::event::{Call, Direction, What};
 use crate::handler::Handler;
 use crate::linger::{self, LingerLimits};
 use crate::observe::Sequence;
@@ -29,9 +29,11 @@ use crate::{Code, Codec};
 
 mod clock;
 mod input;
+mod report;
 
 use clock::Clock;
 use input::Skipping;
+pub(crate) use report::report;
 
 /// Messages that are handled in one turn of a conversation. Then the others of its thread have theirs:
 /// one peer that sends many small messages must not hold them up, nor may it publish more to a room in
@@ -74,31 +76,6 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     report(&context, &peer, closed, unconfirmed)
 }
 
-/// Tells how it ended; bytes that nobody acknowledged are never passed over in silence.
-pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed: usize) -> Closed {
-    let mut closed = closed;
-    let unconfirmed = unconfirmed as u64 + closed.unsent;
-    let emit = |what| {
-        context.observers.emit_of(peer.number(), peer.remote(), || what);
-    };
-    let Closed { bytes_in, bytes_out, lasted, .. } = closed;
-    let count = peer.desk().dropped();
-    if count > 0 {
-        let value = context.limits.inbox as u64;
-        emit(What::Limit { name: "inbox", value, action: Action::Drop, count });
-    }
-    if unconfirmed > 0 {
-        if closed.code.is_clean() {
-            closed.code = Code::Lost;
-        }
-        emit(What::Lost { code: closed.code, bytes_in, bytes_out, unconfirmed });
-    }
-    emit(What::Close { code: closed.code, bytes_in, bytes_out, lasted });
-    context.totals.drop_messages(peer.desk().dropped());
-    context.totals.close(&closed);
-    closed
-}
-
 /// After these nothing can be sent any more, not even an end.
 pub(crate) fn is_broken(code: Code) -> bool {
     matches!(code, Code::Reset | Code::DeadPeer | Code::StallTimeout | Code::Unreachable)
@@ -134,6 +111,8 @@ struct Conversation<'a, T, C, H> {
     answers: Answers,
     /// Framed bytes the peer has not taken yet. Owns memory only while there are any.
     unsent: BytesMut,
+    /// A layer beneath still holds some of what was written.
+    flushing: bool,
     /// Set once the conversation shall end; what is owed is sent first.
     ended: Option<Code>,
     /// Bytes that may still be read after the order to end.
@@ -164,6 +143,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             skipping: Skipping::No,
             answers: Answers::default(),
             unsent: BytesMut::new(),
+            flushing: false,
             ended: None,
             drain_bytes,
             clock: Clock::start(now),
@@ -222,6 +202,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             if let Some(code) = self.ended
                 && self.answers.is_empty()
                 && self.unsent.is_empty()
+                && !self.flushing
             {
                 return Poll::Ready(code);
             }
@@ -248,7 +229,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             }
         }
         if let Some(mark) = self.peer.desk().mark() {
-            mark.owes(!self.answers.is_empty() || !self.unsent.is_empty());
+            mark.owes(!self.answers.is_empty() || !self.unsent.is_empty() || self.flushing);
         }
         self.poll_limits(timer, cx)
     }
@@ -428,6 +409,18 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             }
         }
         self.unsent = BytesMut::new();
+        match self.io.poll_flush(cx) {
+            Poll::Ready(Ok(())) => {
+                if std::mem::take(&mut self.flushing) {
+                    self.clock.stalled = None;
+                }
+            }
+            Poll::Ready(Err(failure)) => return Err(self.code_of(&failure)),
+            Poll::Pending => {
+                self.flushing = true;
+                self.clock.stalled.get_or_insert_with(Instant::now);
+            }
+        }
         Ok(())
     }
 

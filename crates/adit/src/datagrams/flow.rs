@@ -117,7 +117,7 @@ impl<H: Handler> Flow<H> {
             ended: None,
         };
         let local = flow.alive.peer.local();
-        flow.emit(|| What::Open { local, via: None });
+        flow.emit(|| What::Open { local, via: None, tls: None });
         flow
     }
 

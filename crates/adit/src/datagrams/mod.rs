@@ -197,13 +197,15 @@ impl<T: Open> ServerSocket<T> {
             None => self.bound.clone(),
         };
         self.worker.arrive();
-        let alive = self.worker.enter(Guest {
+        let guest = Guest {
+            arrived: Instant::now(),
             remote,
             via: None,
             local: Some(here),
             permit: None,
             ticket: None,
-        });
+        };
+        let alive = self.worker.enter(guest, None);
         let handler = match self.open.open(&alive.peer) {
             Ok(handler) => handler,
             Err(refusal) => {

@@ -63,7 +63,11 @@ async fn carry(client: Client, mut waiting: mpsc::Receiver<Bytes>, back: Sender)
         Err(error) => return client.tell_of_error(error.code(), &error.to_string()),
     };
     let local = target.local();
-    route.tell(*number, target.remote(), || What::Open { local: local.as_ref(), via: None });
+    route.tell(*number, target.remote(), || What::Open {
+        local: local.as_ref(),
+        via: None,
+        tls: None,
+    });
     loop {
         let done = tokio::select! {
             msg = waiting.recv() => match msg {

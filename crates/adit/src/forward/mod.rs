@@ -14,6 +14,7 @@ use crate::observe::{Observer, Observers, Told};
 use crate::running::Signals;
 use crate::service::each;
 use crate::stream::stream;
+use crate::tls::ServerTls;
 use crate::worker::descriptors_for_conversations;
 use crate::{
     AccessList, Address, Conn, Dial, Endpoint, Event, Limit, Limits, Network, Peer, ProxyVersion,
@@ -57,6 +58,7 @@ pub struct Forward {
     addresses: Vec<Result<Address>>,
     limits: Limits,
     invited: Invited,
+    tls: Option<ServerTls>,
     proxy_header: Option<ProxyVersion>,
     threads: Option<usize>,
     once: bool,
@@ -87,6 +89,7 @@ impl Forward {
             addresses: Vec::new(),
             limits: Limits { stall, ..Limits::default() },
             invited: Invited::default(),
+            tls: None,
             proxy_header: None,
             threads: None,
             once: false,
@@ -121,6 +124,15 @@ impl Forward {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The certificate of the addresses that speak TLS; as [`Server::tls`]. Whom to trust at the target says
+    /// [`Dial::tls`].
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -183,7 +195,7 @@ impl Forward {
     /// target is there is not asked before a client comes.
     pub fn start(self) -> Result<Running> {
         let Self { target, dial, addresses, mut limits, .. } = self;
-        let Self { invited, proxy_header, threads, once, observers, .. } = self;
+        let Self { invited, tls, proxy_header, threads, once, observers, .. } = self;
         if proxy_header.is_some() && target.transport.is_datagram() {
             return Err(usage(&format!("a PROXY header cannot be sent to {target}"))
                 .with_hint("only connections begin with one; leave proxy_header out"));
@@ -210,7 +222,7 @@ impl Forward {
         limits.conversations = Limit::At(asked.map_or(most, |asked| asked.min(most)));
         let route = Arc::new(Route { target, dial, proxy_header, observers: observers.clone() });
         let service = stream(async move |client: Conn| streams::carry(client, &route).await);
-        let server = Server::streams(service).limits(limits).invited(invited);
+        let server = Server::streams(service).limits(limits).invited(invited).secured(tls);
         let mut server = settings(server, threads, once, observers);
         for address in addresses {
             server = server.listen(address);

@@ -28,6 +28,7 @@ pub(super) async fn carry(client: Conn, route: &Route) -> Result<(), BoxError> {
     route.tell(client.number, &target.remote, || What::Open {
         local: target.local.as_ref(),
         via: None,
+        tls: target.tls_version(),
     });
 
     if let Some(version) = route.proxy_header {

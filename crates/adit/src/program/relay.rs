@@ -19,7 +19,7 @@ use crate::pump::{End, Pump};
 pub(super) async fn carry(client: &Arc<Wire>, mut process: Process) -> Result<Ended, BoxError> {
     let Some(io) = process.take_io() else { return Ok(process.ended().await) };
     io.set_nonblocking(true)?;
-    let io = Io::Unix(UnixStream::from_std(io)?);
+    let io = Io::unix(UnixStream::from_std(io)?);
     // What goes over it is told of the connection, where it is on its way to or from the peer.
     let ends = (client.remote.clone(), client.local.clone(), client.number);
     let program = Wire::tapped(io, ends, &Observers::default());

@@ -39,8 +39,26 @@ pub(super) fn of_wire(wire: &Wire) -> Vec<u8> {
         variables.set("UNIXREMOTEEGID", gid.to_string());
         variables.set("UNIXREMOTEPID", pid.to_string());
     }
+    if let Some(via) = &wire.via {
+        variables.set("ADIT_VIA", via.place_text());
+    }
+    if let Some(tls) = wire.tls() {
+        set_tls(&mut variables, tls);
+    }
     variables.0
 }
+
+/// Nothing of what the certificate says: its names are the peer's text.
+#[cfg(feature = "tls")]
+fn set_tls(variables: &mut Variables, tls: &crate::tls::Info) {
+    variables.set("ADIT_TLS_VERSION", tls.version);
+    if let Some(certificate) = &tls.peer {
+        variables.set("ADIT_TLS_PEER_SHA256", format!("{:x}", certificate.pin));
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn set_tls(_variables: &mut Variables, _tls: &crate::tls::Info) {}
 
 /// Of a datagram.
 pub(super) fn of_peer(peer: &crate::Peer) -> Vec<u8> {

@@ -1,0 +1,31 @@
+//! How a conversation ended, told and counted.
+
+use crate::Code;
+use crate::context::Context;
+use crate::event::{Action, What};
+use crate::peer::{Closed, Peer};
+
+/// Tells how it ended; bytes that nobody acknowledged are never passed over in silence.
+pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed: usize) -> Closed {
+    let mut closed = closed;
+    let unconfirmed = unconfirmed as u64 + closed.unsent;
+    let emit = |what| {
+        context.observers.emit_of(peer.number(), peer.remote(), || what);
+    };
+    let Closed { bytes_in, bytes_out, lasted, .. } = closed;
+    let count = peer.desk().dropped();
+    if count > 0 {
+        let value = context.limits.inbox as u64;
+        emit(What::Limit { name: "inbox", value, action: Action::Drop, count });
+    }
+    if unconfirmed > 0 {
+        if closed.code.is_clean() {
+            closed.code = Code::Lost;
+        }
+        emit(What::Lost { code: closed.code, bytes_in, bytes_out, unconfirmed });
+    }
+    emit(What::Close { code: closed.code, bytes_in, bytes_out, lasted });
+    context.totals.drop_messages(peer.desk().dropped());
+    context.totals.close(&closed);
+    closed
+}
