@@ -40,8 +40,20 @@ fn ignored(status: &str) -> Option<u64> {
 /// # Errors
 /// There is no such process, or it belongs to somebody else.
 pub fn terminate(pid: u32) -> io::Result<()> {
+    send(pid, Signal::TERM)
+}
+
+/// Ends a process that is not asked (SIGKILL).
+///
+/// # Errors
+/// There is no such process, or it belongs to somebody else.
+pub fn kill(pid: u32) -> io::Result<()> {
+    send(pid, Signal::KILL)
+}
+
+fn send(pid: u32, signal: Signal) -> io::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(kill_process(pid, Signal::TERM)?)
+    Ok(kill_process(pid, signal)?)
 }
 
 #[cfg(test)]

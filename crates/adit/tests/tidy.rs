@@ -19,7 +19,8 @@ const DIRECTION: [(&str, &[&str]); 7] = [
     ("adit-tls", &["adit-net", "adit-proto"]),
     ("adit", &["adit-net", "adit-proto", "adit-tls"]),
     ("adit-trace", &["adit-proto"]),
-    ("adit-cli", &["adit", "adit-trace"]),
+    ("adit-lab", &["adit", "adit-net", "adit-proto"]),
+    ("adit-cli", &["adit", "adit-lab", "adit-trace"]),
     ("examples", &["adit"]),
 ];
 
@@ -36,7 +37,7 @@ const BANNED: [(&str, &[&str], &str); 4] = [
 ];
 
 /// Who may ask what time it is.
-const CLOCKS: [&str; 3] = ["adit", "adit-cli", "examples"];
+const CLOCKS: [&str; 4] = ["adit", "adit-lab", "adit-cli", "examples"];
 
 /// A source file, or a text that a test takes for one.
 struct Source<'a> {
