@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::input::Input;
 use super::output::Output;
-use super::settle::{Settled, settle, unconfirmed};
+use super::settle::{Settled, code_of, settle, unconfirmed};
 use super::{HASTY, default_end};
 use crate::args::{Connect, End, Eof};
 use crate::exit::Exit;
@@ -101,6 +101,10 @@ enum Sent {
     Broken(io::Error),
     Input(io::Error),
 }
+
+/// The kernel gives a peer up by its next probe after the limit, and knows more than that bytes are lost:
+/// its word is waited for.
+const KERNELS_DELAY: Duration = Duration::from_millis(1500);
 
 /// How the peer's direction stopped.
 enum Received {
@@ -194,26 +198,21 @@ impl<'a> Session<'a> {
 
     /// Everything that can be known about the end, in one place.
     async fn end(self, stop: Stop) -> Ended {
-        let patience = self.settings.stall.at();
+        let patience = self.settings.stall.at().map(|limit| limit + KERNELS_DELAY);
         // What failed here was said where it failed; the connection is not to blame.
         let is_said = matches!(stop, Stop::Input(_) | Stop::Output(_));
         let (exit, is_lost_link, settled) = match stop {
             Stop::Clean => {
-                let settled = settle(&self.look, patience).await;
-                (Exit::of(settled.code), settled.code != Code::Ok, settled)
+                let settled = settle(&self.look, self.settings.stall, patience).await;
+                (self.given_up(settled.code), settled.code != Code::Ok, settled)
             }
             Stop::PeerLeft => {
-                let settled = settle(&self.look, Some(HASTY)).await;
+                let settled = settle(&self.look, self.settings.stall, Some(HASTY)).await;
                 (Exit::of(settled.code), true, settled)
             }
             Stop::Broken(error) => {
-                let code = match adit::code_of(&error) {
-                    Code::DeadPeer => Code::DeadPeer,
-                    Code::Unreachable => Code::Unreachable,
-                    _ => Code::Reset,
-                };
-                let by_user = code == Code::DeadPeer && self.settings.stall_by_user;
-                (Exit::limit(code, by_user), true, self.as_it_is(code))
+                let code = code_of(&self.look, &error, self.settings.stall);
+                (self.given_up(code), true, self.as_it_is(code))
             }
             Stop::Limit(code, by_user) => (Exit::limit(code, by_user), false, self.as_it_is(code)),
             Stop::Input(error) => {
@@ -228,6 +227,12 @@ impl<'a> Session<'a> {
         self.tell(settled);
         let unconfirmed = settled.unconfirmed;
         Ended { exit, is_lost_link, unconfirmed, bytes_in, bytes_out, text, is_said }
+    }
+
+    /// The end by a broken connection; the limit by which the kernel gives a peer up may be the user's.
+    fn given_up(&self, code: Code) -> Exit {
+        let is_by_limit = matches!(code, Code::DeadPeer | Code::StallTimeout);
+        Exit::limit(code, is_by_limit && self.settings.stall_by_user)
     }
 
     fn as_it_is(&self, code: Code) -> Settled {

@@ -1,8 +1,9 @@
 //! The last word of exit 0: has the peer's system acknowledged everything?
 
+use std::io;
 use std::time::Duration;
 
-use adit::{Code, Look};
+use adit::{Code, Limit, Look};
 
 /// How often the kernel is asked.
 const ASK_EVERY: Duration = Duration::from_millis(2);
@@ -18,14 +19,18 @@ pub(crate) struct Settled {
 /// Waits until every byte is acknowledged, at most `patience`; says what happened instead if not.
 ///
 /// The kernel has no event for "all acknowledged", so it is asked, soon and then less often.
-pub(crate) async fn settle(look: &Look, patience: Option<Duration>) -> Settled {
+pub(crate) async fn settle(
+    look: &Look,
+    stall: Limit<Duration>,
+    patience: Option<Duration>,
+) -> Settled {
     let start = tokio::time::Instant::now();
     let mut pause = ASK_EVERY;
     loop {
         let unconfirmed = unconfirmed(look);
-        // A reset leaves its error behind, and what was on its way unacknowledged.
-        if look.take_error().is_ok_and(|error| error.is_some()) {
-            return Settled { code: Code::Reset, unconfirmed };
+        // A broken connection leaves its error behind, and what was on its way unacknowledged.
+        if let Ok(Some(error)) = look.take_error() {
+            return Settled { code: code_of(look, &error, stall), unconfirmed };
         }
         if unconfirmed == 0 {
             return Settled { code: Code::Ok, unconfirmed };
@@ -35,6 +40,14 @@ pub(crate) async fn settle(look: &Look, patience: Option<Duration>) -> Settled {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(ASK_SELDOM);
+    }
+}
+
+/// How a broken connection is called.
+pub(crate) fn code_of(look: &Look, error: &io::Error, stall: Limit<Duration>) -> Code {
+    match look.code_of(error, stall) {
+        code @ (Code::DeadPeer | Code::StallTimeout | Code::Unreachable) => code,
+        _ => Code::Reset,
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, kill_process, pidfd_open, waitpid};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use super::{DEADLINE, Scratch};
@@ -100,6 +100,14 @@ impl Program {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Holds it up, and waits until it does nothing any more; SIGCONT lets it go on.
+    pub(crate) fn hold(&self) {
+        self.signal(Signal::STOP);
+        // The signal is sent at once, and heeded by one thread after the other (waitpid(2), WUNTRACED).
+        let (_, state) = waitpid(Some(self.pid()), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(state.stopped(), "it ended instead: {state:?}");
     }
 
     /// Writes to its input and leaves it open.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
-use crate::Endpoint;
+use crate::{Code, Endpoint, Limit};
 
 /// A connected stream socket: bytes in, bytes out, each direction with an end of its own.
 ///
@@ -185,6 +185,13 @@ impl Look {
     /// The system does not tell.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.wire.take_error()
+    }
+
+    /// What an error of the connection means. The kernel gives a peer up with one error (`ETIMEDOUT`) in
+    /// two cases: nothing comes from it any more, which is `dead-peer`, or it acknowledges and takes
+    /// nothing, `stall-timeout`. `stall` is the limit the connection was made with.
+    pub fn code_of(&self, error: &io::Error, stall: Limit<Duration>) -> Code {
+        crate::transport::code_of(&Share(Arc::clone(&self.wire)), error, stall)
     }
 
     /// Makes the close a reset: the peer learns that this was not a clean end.
