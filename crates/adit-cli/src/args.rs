@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Explain(Box<Explain>),
     /// Wait until a port is open, closed or answering
     Wait(Box<Wait>),
+    /// Try out bad days: a relay that splits, delays and breaks streams where a seed says
+    Lab(Lab),
     /// Run a server and five clients on your own lines and show what happens
     Demo(Demo),
     /// Print the completion script for a shell
@@ -279,6 +281,61 @@ pub(crate) enum View {
 pub(crate) enum Names {
     Lecture,
     Plain,
+}
+
+/// `adit lab`
+#[derive(Debug, Args)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Lab {
+    #[command(subcommand)]
+    pub(crate) what: Experiment,
+}
+
+/// What the lab has.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Experiment {
+    /// Carry connections from LISTEN to TARGET and cut them: split, join, delay, break
+    Cut(Box<Cut>),
+}
+
+/// `adit lab cut`
+#[derive(Debug, Args)]
+// Datagrams are refused with a reason; there is no use in naming the flag.
+#[command(mut_arg("udp", |udp| udp.hide(true)))]
+pub(crate) struct Cut {
+    /// Where to listen, and where to go on to
+    #[arg(required = true, num_args = 1.., value_name = "LISTEN TARGET")]
+    pub(crate) words: Vec<String>,
+    /// What decides where to cut and how: the same number, the same decisions [default: any, and said]
+    #[arg(long, value_name = "N", value_parser = parse_seed, allow_negative_numbers = true)]
+    pub(crate) seed: Option<u64>,
+    /// What may happen to a stream
+    #[arg(long, value_name = "MODE", default_value = "gentle")]
+    pub(crate) mode: CutMode,
+    /// Cut each way behind byte N and nowhere else
+    #[arg(long, value_name = "N", value_parser = parse_behind, allow_negative_numbers = true)]
+    pub(crate) at: Option<u64>,
+    #[command(flatten)]
+    pub(crate) net: Net,
+    #[command(flatten)]
+    pub(crate) client: Client,
+    #[command(flatten)]
+    pub(crate) limits: ForwardLimits,
+    #[command(flatten)]
+    pub(crate) say: Say,
+    #[command(flatten)]
+    pub(crate) house: House,
+}
+
+/// What may happen to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CutMode {
+    /// Writes are split, joined and delayed, ends come late; nothing is lost.
+    Gentle,
+    /// That, and both ends are reset in the middle.
+    Reset,
+    /// That, and the receiver reads a clean end in the middle, the sender a reset.
+    Truncate,
 }
 
 /// `adit demo`
@@ -724,6 +781,15 @@ fn parse_proxy_version(text: &str) -> Result<adit::ProxyVersion, BadValue> {
         "v2" => Ok(adit::ProxyVersion::V2),
         text => Err(BadValue::new(text, "version of the PROXY header", "write v1 or v2")),
     }
+}
+
+fn parse_seed(text: &str) -> Result<u64, BadValue> {
+    text.parse().map_err(|_no_number| BadValue::new(text, "seed", "write any number from 0"))
+}
+
+fn parse_behind(text: &str) -> Result<u64, BadValue> {
+    let hint = "write how many bytes go before the cut, from 0";
+    text.parse().map_err(|_no_number| BadValue::new(text, "number of bytes", hint))
 }
 
 fn parse_retry(text: &str) -> Result<Retry, BadValue> {

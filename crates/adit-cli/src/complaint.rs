@@ -130,6 +130,7 @@ fn missing(verb: &str) -> Error {
         "connect" => usage("where to connect is missing", "adit connect HOST:PORT"),
         "serve" => usage("where to serve is missing", "adit serve echo 7000"),
         "wait" => usage("what to wait for is missing", "adit wait HOST:PORT"),
+        "lab cut" => usage("what to cut is missing", "adit lab cut LISTEN TARGET"),
         "completions" => usage("which shell is missing", "one of bash, zsh, fish"),
         _ => usage("a word is missing", &see(verb)),
     }
@@ -152,7 +153,8 @@ fn text(error: &clap::Error, kind: ContextKind) -> String {
 fn spelled(argument: &str, verb: &str) -> String {
     let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
     let command = Cli::command();
-    let verb = command.find_subcommand(verb).unwrap_or(&command);
+    let within = |outer, word| clap::Command::find_subcommand(outer, word);
+    let verb = verb.split(' ').try_fold(&command, within).unwrap_or(&command);
     let long = flag.strip_prefix("--").unwrap_or_default();
     let known = verb.get_arguments().find(|known| known.get_long() == Some(long));
     match known.and_then(clap::Arg::get_short) {
@@ -170,5 +172,6 @@ pub(crate) fn takes_word(flag: &str) -> bool {
             && known.get_action().takes_values()
             && !known.is_require_equals_set()
     };
-    command.get_subcommands().any(|verb| verb.get_arguments().any(takes))
+    let inner = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+    command.get_subcommands().chain(inner).any(|verb| verb.get_arguments().any(takes))
 }

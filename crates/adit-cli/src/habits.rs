@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use adit::endpoint::Transport;
 use adit::{Address, Error, Result};
 
-use crate::complaint::{takes_word, usage};
+use crate::complaint::{quoted, takes_word, usage};
 
 /// The words of the command line with the verb spelled out, or why they cannot be meant.
 pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
@@ -24,19 +24,21 @@ pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
             return Err(usage(what, &format!("a host of that name: adit connect {word} PORT")));
         }
         word if is_listen(word) => ("serve", without_l(words)),
+        "lab" => experiment(words)?,
         word => match VERBS.iter().find(|verb| **verb == word) {
             Some(verb) => (*verb, words.into_iter().skip(1).collect()),
             None => ("connect", words),
         },
     };
     let mut walk = Walk { verb, kept: Vec::new(), notes: Vec::new(), has_address: false };
-    if matches!(verb, "connect" | "serve" | "forward" | "explain" | "wait") {
+    if matches!(verb, "connect" | "serve" | "forward" | "explain" | "wait" | CUT) {
         walk.all(rest)?;
     } else {
         walk.kept = rest;
     }
     let kept = walk.kept.into_iter().map(Into::into);
-    let words = [program, verb.into()].into_iter().chain(kept).collect();
+    let verbs = verb.split(' ').map(Into::into);
+    let words = [program].into_iter().chain(verbs).chain(kept).collect();
     Ok(Spelled { verb, words, notes: walk.notes })
 }
 
@@ -50,11 +52,14 @@ pub(crate) struct Spelled {
     pub(crate) notes: Vec<&'static str>,
 }
 
+/// The one experiment of the lab.
+const CUT: &str = "lab cut";
+
 const VERBS: [&str; 8] =
     ["connect", "serve", "forward", "explain", "wait", "demo", "completions", "help"];
 
 /// Verbs of the design that a word cannot mean as a host: they are refused, not connected to.
-const LATER: [&str; 3] = ["bench", "lab", "farm"];
+const LATER: [&str; 2] = ["bench", "farm"];
 
 /// Short flags that take a value: what is behind them is none of their company.
 const WITH_VALUE: &str = "swp";
@@ -65,6 +70,18 @@ fn as_text(word: OsString) -> Result<String> {
         let what = format!("\"{shown}\" is not valid UTF-8, and words of the command line are");
         usage(what, "bytes of any kind go through standard input")
     })
+}
+
+/// What the lab shall do: the only verb with another one behind it.
+fn experiment(words: Vec<String>) -> Result<(&'static str, Vec<String>)> {
+    let what = words.get(1).map(String::as_str);
+    let hint = "the lab has: adit lab cut LISTEN TARGET";
+    match what {
+        Some("cut") => Ok((CUT, words.into_iter().skip(2).collect())),
+        Some("-h" | "--help") => Ok(("lab", vec!["--help".to_owned()])),
+        None => Err(usage("what to do in the lab is missing", hint)),
+        Some(word) => Err(usage(format!("the lab has no {}", quoted(word)), hint)),
+    }
 }
 
 /// `-l`, also among other short flags: `-lu`, `-ul`, `-lk`, `-lvp`.
@@ -233,6 +250,7 @@ mod tests {
         assert_eq!(spelled("-N host 80").unwrap(), "connect host 80");
         assert_eq!(spelled("serve echo 7000").unwrap(), "serve echo 7000");
         assert_eq!(spelled("--help").unwrap(), "--help");
+        assert_eq!(spelled("lab cut -Nn 1 2").unwrap(), "lab cut -n 1 2");
         assert_eq!(spelled("").unwrap(), "");
         assert_eq!(spelled("-lkv 7000").unwrap(), "serve -v 7000");
         assert_eq!(spelled("-vNw 5 host 80").unwrap(), "connect -vw 5 host 80");

@@ -12,6 +12,7 @@ mod frame;
 mod habits;
 mod hex;
 mod house;
+mod lab;
 #[cfg(test)]
 mod man;
 mod printer;
@@ -65,12 +66,13 @@ fn run() -> Exit {
         Verb::Forward(args) => forward::run(&args),
         Verb::Explain(args) => explain::run(&args),
         Verb::Wait(args) => wait::run(&args),
+        Verb::Lab(args) => lab::run(&args),
         Verb::Demo(args) => demo::run(&args),
         Verb::Completions { shell } => completions(shell),
         Verb::Help { topic } => {
             match topic {
                 Some(topic) => say::print(topics::text(topic)),
-                None => say::print(&Cli::command().render_long_help().to_string()),
+                None => say::print(&Cli::command().render_help().to_string()),
             }
             Exit::OK
         }

@@ -15,11 +15,15 @@ fn pages() -> Vec<(String, String)> {
         clap_mangen::Man::new(command).date("").render(&mut page).unwrap();
         String::from_utf8(page).unwrap()
     };
-    let sub = root.get_subcommands().cloned().map(|command| {
+    let mut pages = Vec::new();
+    for command in root.get_subcommands().cloned() {
         let name = format!("adit-{}", command.get_name());
-        (format!("{name}.1"), render(command.display_name(name)))
-    });
-    let mut pages: Vec<_> = sub.collect();
+        for inner in command.get_subcommands().cloned() {
+            let name = format!("{name}-{}", inner.get_name());
+            pages.push((format!("{name}.1"), render(inner.display_name(name))));
+        }
+        pages.push((format!("{name}.1"), render(command.display_name(name))));
+    }
     pages.push(("adit.1".to_owned(), render(root)));
     pages
 }
@@ -52,7 +56,9 @@ fn help_man_and_completions_name_the_same_flags() {
         scripts.push_str(&String::from_utf8(script).unwrap());
     }
     let pages: String = pages().into_iter().map(|(_, page)| page.replace("\\-", "-")).collect();
-    for command in root.get_subcommands_mut() {
+    let outer: Vec<_> = root.get_subcommands().cloned().collect();
+    let inner = outer.iter().flat_map(clap::Command::get_subcommands).cloned();
+    for mut command in outer.clone().into_iter().chain(inner) {
         let help = command.render_long_help().to_string();
         for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
             assert!(help.contains(&format!("--{flag}")), "help of {}: {flag}", command.get_name());
@@ -64,7 +70,7 @@ fn help_man_and_completions_name_the_same_flags() {
 
 #[test]
 fn the_first_screen_of_help_fits_a_terminal() {
-    let help = Cli::command().render_long_help().to_string();
+    let help = Cli::command().render_help().to_string();
     assert!(help.trim_end().lines().count() <= 24, "{help}");
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
 }

@@ -272,6 +272,18 @@ impl Voice {
         }
     }
 
+    /// Tells programs of something that is no event of a conversation: a word and its fields, which begin
+    /// with a comma each.
+    pub(crate) fn record(&self, word: &str, fields: &str) {
+        if self.is_json() {
+            let at = trace::now().saturating_sub(self.0.start).as_micros();
+            let v = adit::event::SCHEMA;
+            self.json_line(|n| {
+                format!("{{\"v\":{v},\"n\":{n},\"t\":{at},\"ev\":\"{word}\"{fields}}}")
+            });
+        }
+    }
+
     fn json_line(&self, line: impl FnOnce(u64) -> String) {
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = line(*lines);

@@ -130,5 +130,6 @@ standard output, payload included; forward, explain and wait, which have none, t
   --steps adds the calls: socket bind listen accept connect close, with fd (and layer and by in files).
   --trace FILE writes the same for adit explain, with role (server client), off (bytes of the stream)
   or msg (number of the datagram), and nanoseconds behind the point of t and dt.
+  lab cut adds seed (seed) and cut (conn, dir: up down, off: bytes before it, do, us: how long, seed).
   Readers pass over what they do not know.
 ";

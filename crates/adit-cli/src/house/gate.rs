@@ -6,6 +6,7 @@ use std::path::Path;
 use adit::access::{Rule, networks};
 use adit::tls::ServerTls;
 use adit::{Access, AccessList, Endpoint, Forward, Kind, Limits, Network, Server};
+use adit_lab::cut::Cut;
 
 use crate::args::{self, Networks};
 use crate::complaint::{quoted, usage};
@@ -94,6 +95,17 @@ impl Gate {
         match &self.proxies {
             Some(proxies) => forward.proxy_from(proxies.iter().copied()),
             None => forward,
+        }
+    }
+
+    /// Puts a relay that cuts behind it.
+    pub(crate) fn guard_cut(&self, mut cut: Cut) -> Cut {
+        if let Some(access) = &self.access {
+            cut = cut.access(access.clone());
+        }
+        match &self.proxies {
+            Some(proxies) => cut.proxy_from(proxies.iter().copied()),
+            None => cut,
         }
     }
 
