@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Server, adit, client, noise, run, serve};
+use common::{Program, Server, adit, client, noise, run, serve};
 use rustix::process::Signal;
 
 /// Starts a relay to a server and waits until it says that it is ready.
@@ -105,6 +105,28 @@ fn who_receives_what_is_cut_short_reads_a_clean_end_and_who_sends_it_a_reset() {
     relay.program.out.wait_for("\"code\":\"truncated\"");
     assert!(!relay.program.out.text().contains("\"ev\":\"error\""));
     assert_eq!(server.program.out.text().trim_end(), "half");
+}
+
+#[test]
+fn a_relay_that_is_told_to_stop_lets_its_conversations_finish() {
+    let mut server = serve(&["127.0.0.1:0", "--json"]);
+    let relay = cut(server.place("tcp"), &["--seed=1", "--json"]);
+    let mut asking = Program::start(&mut adit(&[relay.place("tcp")]));
+    asking.write(b"question\n");
+    server.program.out.wait_for("question\n");
+    relay.program.signal(Signal::TERM);
+    relay.program.out.wait_for("\"ev\":\"drain\"");
+    server.program.write(b"answer\n");
+    asking.out.wait_for("answer\n");
+    asking.write(b"more\n");
+    server.program.out.wait_for("more\n");
+    asking.end_input();
+    server.program.end_input();
+    let Server { mut program, .. } = relay;
+    let (asked, ended) = (asking.wait(), program.wait());
+    asked.assert_clean("answer\n");
+    assert_eq!(ended.status, 0);
+    assert!(ended.text().contains("\"code\":\"drained\""), "{}", ended.text());
 }
 
 #[test]

@@ -31,8 +31,9 @@ pub(super) async fn carry(client: Conn, route: &Route) -> Result<(), BoxError> {
     let target = route.dial.connect(&route.target).await?;
     alone.0.clear();
     let looks = [client.look(), target.look()];
-    let (mut from_client, mut to_client) = client.split();
+    let (from_client, mut to_client) = client.split();
     let (mut from_target, mut to_target) = target.split();
+    let mut from_client = from_client.reading_on();
     // Made behind the halves, so that it is dropped before them: they would end their ways cleanly.
     let mut guard = BadEnd(looks.to_vec());
     let [client, target] = &looks;

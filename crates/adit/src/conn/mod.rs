@@ -34,6 +34,7 @@ pub struct Conn {
 #[doc(alias = "read")]
 pub struct ReadHalf {
     wire: Arc<Wire>,
+    reads_on: bool,
 }
 
 /// The writing half of a [`Conn`]. Dropping it ends our direction: the peer reads an end of stream.
@@ -105,7 +106,7 @@ impl Conn {
     /// Two halves that can be used by two tasks.
     pub fn split(self) -> (ReadHalf, WriteHalf) {
         let wire = Arc::clone(&self.wire);
-        (ReadHalf { wire: Arc::clone(&wire) }, WriteHalf { wire })
+        (ReadHalf { wire: Arc::clone(&wire), reads_on: false }, WriteHalf { wire })
     }
 
     /// Makes the close a reset: the peer learns that this was not a clean end.
@@ -211,6 +212,13 @@ impl ReadHalf {
     pub fn is_ending(&self) -> bool {
         self.wire.ending.load(Relaxed)
     }
+
+    /// Reads on after the server has been told to stop, until the peer ends or the time of the drain is
+    /// over: for a relay, whose conversations are for others to finish.
+    #[must_use]
+    pub fn reading_on(self) -> Self {
+        Self { reads_on: true, ..self }
+    }
 }
 
 impl WriteHalf {
@@ -272,6 +280,9 @@ impl AsyncRead for ReadHalf {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.reads_on {
+            return self.wire.poll_read(cx, buf);
+        }
         self.wire.poll_read_unless_ending(cx, buf)
     }
 }
