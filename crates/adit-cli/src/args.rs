@@ -536,7 +536,7 @@ pub(crate) struct Net {
 }
 
 /// TLS. What an address says itself counts more.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Tls {
     /// Over TLS, as tls:// says; trust: verify, pin:sha256:HEX or insecure; a server's certificate: auto
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "verify")]

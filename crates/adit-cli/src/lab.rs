@@ -4,10 +4,10 @@ use adit::event::Payload;
 use adit::{Address, Running};
 use adit_lab::cut::{self, Decided, Mode};
 
-use crate::args::{Cut, CutMode, Experiment, Lab};
+use crate::args::{Cut, CutMode, Experiment, Lab, Tls};
 use crate::complaint::usage;
 use crate::exit::Exit;
-use crate::forward::{limits, next_step, users_limits};
+use crate::forward::{limits, users_limits};
 use crate::house::{Gate, House, Ready, Taken, announce};
 use crate::say::{Part, Voice};
 use crate::{resolve, runtime};
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Lab) -> Exit {
     let voice = Voice::new(&args.say, Part::Relay, Payload::None);
     let ended = taken.ready(&args.house).and_then(|ready| {
         let (listen, target) = resolve::pair(&args.words, &args.net, "lab cut")?;
-        let gate = Gate::of(&args.house)?;
+        let gate = Gate::of(&args.house, None)?;
         let relay = relay(args, &gate, listen, &target)?;
         // With the old limit it carries fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
@@ -43,8 +43,12 @@ fn relay(
         let what = format!("{} is for datagrams, and only streams are cut", datagrams.spoken());
         return Err(usage(what, "TCP and Unix sockets have streams: leave -u and udp:// out"));
     }
-    let limits = limits(&args.limits, gate);
-    let dial = resolve::dial(&args.net, &args.client).stall(limits.stall);
+    if let Some(secured) = listen.iter().chain([target]).find(|at| at.tls) {
+        let what = format!("{}: what is cut are the bytes on the way", secured.spoken());
+        return Err(usage(what, "TLS goes through as it is: write tcp://"));
+    }
+    let limits = limits((&args.limits, &Tls::default()), gate);
+    let dial = resolve::dial(&args.net, &args.client, &Tls::default()).stall(limits.stall);
     let mode = match args.mode {
         CutMode::Gentle => Mode::Gentle,
         CutMode::Reset => Mode::Reset,
@@ -68,11 +72,11 @@ async fn carry(
 ) -> adit::Result<Exit> {
     // Short enough to be typed again.
     let seed = args.seed.unwrap_or_else(|| adit::system::jitter_u64() >> 32);
-    let mut house = House::new(&args.house, users_limits(&args.limits), voice);
+    let mut house = House::new(&args.house, users_limits((&args.limits, &Tls::default())), voice);
     let log = voice.clone();
     let relay = relay.seed(seed).on_decision(move |decided| tell(&log, decided));
     let servers: Vec<Running> = vec![relay.observe(house.observer()).start()?];
-    announce(&servers, ready, voice, &gate, next_step)?;
+    announce(&servers, ready, voice, &gate, |_| String::new())?;
     voice.record("seed", &format!(",\"seed\":{seed}"));
     match args.at {
         Some(behind) => voice.note(&format!("cuts       behind byte {behind} of each way")),

@@ -83,19 +83,9 @@ pub(crate) fn relay(
     let is_auto = flags.tls.as_deref() == Some("auto");
     let speaks = |how: bool| flags.tls.clone().filter(|_| how);
     let (cert, key, alpn) = (flags.cert.clone(), flags.key.clone(), flags.alpn.clone());
-    let nothing = Tls {
-        tls: None,
-        cert: None,
-        key: None,
-        ca: None,
-        client_ca: None,
-        sni: None,
-        alpn: None,
-        handshake_timeout: None,
-    };
     let (ca, sni, client_ca) = (flags.ca.clone(), flags.sni.clone(), flags.client_ca.clone());
-    clients([target], &Tls { tls: speaks(!is_auto), ca, sni, ..nothing.clone() }, voice)?;
-    servers(listen, &Tls { tls: speaks(is_auto), cert, key, client_ca, alpn, ..nothing })
+    clients([target], &Tls { tls: speaks(!is_auto), ca, sni, ..Tls::default() }, voice)?;
+    servers(listen, &Tls { tls: speaks(is_auto), cert, key, client_ca, alpn, ..Tls::default() })
 }
 
 /// Fills in, gives the addresses that speak TLS; refuses flags that none of them has a use for.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// The one direction: which crates of this workspace a crate may name in its `Cargo.toml`.
-const DIRECTION: [(&str, &[&str]); 7] = [
+const DIRECTION: [(&str, &[&str]); 8] = [
     ("adit-proto", &[]),
     ("adit-net", &["adit-proto"]),
     ("adit-tls", &["adit-net", "adit-proto"]),
