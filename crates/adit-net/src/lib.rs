@@ -9,6 +9,7 @@ pub mod connect;
 pub mod datagram;
 pub mod descriptors;
 pub mod files;
+pub mod lines;
 pub mod listen;
 pub mod owner;
 pub mod process;

@@ -121,19 +121,27 @@ fn may_repeat(error: &io::Error, descriptor: &impl AsFd, events: PollFlags) -> b
 /// What a reading thread hands over.
 pub type Pieces = Receiver<io::Result<Vec<u8>>>;
 
-fn write_whole(sink: &mut (impl Write + AsFd), mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match sink.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if may_repeat(&error, sink, PollFlags::OUT) => {}
-            Err(error) => return Err(error),
+/// An output that is waited for where a write would block: its description is shared, and somebody may
+/// have made it nonblocking.
+#[derive(Debug)]
+pub struct Patient<W>(pub W);
+
+impl<W: Write + AsFd> Write for Patient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(error) if may_repeat(&error, &self.0, PollFlags::OUT) => {}
+                written => return written,
+            }
         }
     }
-    loop {
-        match sink.flush() {
-            Err(error) if may_repeat(&error, sink, PollFlags::OUT) => {}
-            flushed => return flushed,
+
+    fn flush(&mut self) -> io::Result<()> {
+        loop {
+            match self.0.flush() {
+                Err(error) if may_repeat(&error, &self.0, PollFlags::OUT) => {}
+                flushed => return flushed,
+            }
         }
     }
 }
@@ -147,13 +155,14 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub fn new(mut sink: impl Write + AsFd + Send + 'static) -> Self {
+    pub fn new(sink: impl Write + AsFd + Send + 'static) -> Self {
+        let mut sink = Patient(sink);
         let (pieces, mut waiting) = tokio::sync::mpsc::channel::<Vec<u8>>(WAITING);
         let (report, result) = tokio::sync::watch::channel(None);
         let write = move || {
             let mut written = Ok(());
             while let Some(piece) = waiting.blocking_recv() {
-                written = write_whole(&mut sink, &piece);
+                written = sink.write_all(&piece).and_then(|()| sink.flush());
                 if written.is_err() {
                     break;
                 }
@@ -175,6 +184,23 @@ impl Writer {
         if let Some(pieces) = &self.pieces
             && pieces.send(piece).await.is_ok()
         {
+            return Ok(());
+        }
+        Err(self.failure().await)
+    }
+
+    /// Hands over all of `outbox` and leaves it empty; waits while the sink is slow.
+    ///
+    /// # Errors
+    /// The sink has failed: `BrokenPipe` if its reader has left.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what a dropped call has not handed over is still in `outbox`.
+    pub async fn write_from(&self, outbox: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(pieces) = &self.pieces
+            && let Ok(room) = pieces.reserve().await
+        {
+            room.send(std::mem::take(outbox));
             return Ok(());
         }
         Err(self.failure().await)

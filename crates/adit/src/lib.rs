@@ -158,6 +158,7 @@ pub mod system {
     pub use adit_net::datagram::UDP_BYTES_MAX;
     pub use adit_net::descriptors;
     pub use adit_net::files;
+    pub use adit_net::lines;
     pub use adit_net::owner;
     pub use adit_net::process;
     pub use adit_net::stdio;

@@ -1,9 +1,10 @@
 //! Trace: everything that happens, as lines that can be drawn later.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
+
+use adit_net::lines::{Full, Lines};
 
 use crate::event::{Detail, Event, Payload, dropped_line, trace_header_line};
 use crate::observe::{self, Observer};
@@ -12,13 +13,6 @@ use crate::observe::{self, Observer};
 pub fn now() -> Duration {
     observe::now()
 }
-
-/// Bytes of lines that may wait for the disk.
-const WAITING_MAX: usize = 8 << 20;
-/// Lines of a moment are written together, or so many bytes of them: to wake the writer for each would
-/// cost the conversations more than the lines do.
-const MOMENT: Duration = Duration::from_millis(5);
-const TOGETHER: usize = 64 << 10;
 
 /// Writes events as JSON Lines, for a picture of the conversation: `adit explain FILE`.
 ///
@@ -76,31 +70,17 @@ pub struct End {
     pub lines: u64,
     /// Events that were dropped.
     pub dropped: u64,
-    /// Why writing stopped before the end: the disk is full, for instance. What was written before is
-    /// whole lines but for the last one.
+    /// Why writing stopped before the end: the disk is full, or the reader of a pipe takes nothing any
+    /// more. What was written before is whole lines but for the last one.
     pub failure: Option<io::Error>,
 }
 
 struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+    /// Or why there are none.
+    lines: Result<Lines, io::ErrorKind>,
     payload: Payload,
     /// Where the trace begins on the clock of the process.
     start: Duration,
-    writer: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Whole lines for the writer to take.
-    lines: String,
-    /// Number of the next line.
-    next: u64,
-    /// Dropped and not told yet; dropped in all.
-    untold: u64,
-    dropped: u64,
-    is_over: bool,
-    failure: Option<io::Error>,
 }
 
 impl Trace {
@@ -114,113 +94,52 @@ impl Trace {
             &about.program,
             std::process::id(),
         );
-        let state = State { lines: header + "\n", next: 1, ..State::default() };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-            payload,
-            start: now(),
-            writer: Mutex::default(),
-        });
-        let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("adit trace".to_owned());
-        match thread.spawn(move || for_thread.write_all(out)) {
-            Ok(handle) => *lock(&shared.writer) = Some(handle),
-            Err(error) => shared.fail(error),
+        let lines = Lines::to(out, "adit trace").map_err(|error| error.kind());
+        if let Ok(lines) = &lines {
+            // Nothing is missing in front of the first line.
+            lines.add(Full::Exceed, |_, _| String::new(), |_first, text| text.push_str(&header));
         }
-        Self(shared)
+        Self(Arc::new(Shared { lines, payload, start: now() }))
     }
 
-    /// Writes what waits and ends the trace; later events are passed over.
+    /// Writes what waits and ends the trace; later events are passed over. Waits for the disk, or for
+    /// the reader of a pipe, as long as it takes.
     pub fn finish(&self) -> End {
-        let mut state = lock(&self.0.state);
-        if !state.is_over {
-            state.tell_dropped(now().saturating_sub(self.0.start));
-            state.is_over = true;
+        self.end(None)
+    }
+
+    /// As [`finish`](Self::finish), but gives up when nothing could be written for the time of
+    /// `patience`: the reader of a pipe may have stopped. The failure is then "timed out".
+    pub fn finish_within(&self, patience: Duration) -> End {
+        self.end(Some(patience))
+    }
+
+    fn end(&self, patience: Option<Duration>) -> End {
+        match &self.0.lines {
+            Ok(lines) => {
+                let end = lines.finish(patience, self.missing(now()));
+                End { lines: end.lines, dropped: end.dropped, failure: end.failure }
+            }
+            Err(kind) => End { lines: 0, dropped: 0, failure: Some((*kind).into()) },
         }
-        drop(state);
-        self.0.changed.notify_all();
-        let writer = lock(&self.0.writer).take();
-        if let Some(writer) = writer {
-            // It does not panic; if it did, there is nothing more to wait for.
-            drop(writer.join());
-        }
-        let mut state = lock(&self.0.state);
-        End { lines: state.next, dropped: state.dropped, failure: state.failure.take() }
+    }
+
+    /// What stands in the place of events that are missing.
+    fn missing(&self, at: Duration) -> impl FnOnce(u64, u64) -> String {
+        let at = at.saturating_sub(self.0.start);
+        move |number, count| dropped_line(number, at, count)
     }
 }
 
 impl Observer for Trace {
     fn event(&self, event: &Event<'_>) {
+        let Ok(lines) = &self.0.lines else { return };
         let at = event.at.saturating_sub(self.0.start);
-        let mut state = lock(&self.0.state);
-        if state.is_over {
-            return;
-        }
-        if state.lines.len() >= WAITING_MAX {
-            state.untold += 1;
-            state.dropped += 1;
-            return;
-        }
-        let before = state.lines.len();
-        state.tell_dropped(at);
-        let number = state.next;
-        let event = Event { at, ..event.clone() };
-        event.json(number, Detail::Trace, self.0.payload, &mut state.lines);
-        state.lines.push('\n');
-        state.next += 1;
-        let is_due = before == 0 || (before < TOGETHER && state.lines.len() >= TOGETHER);
-        drop(state);
-        if is_due {
-            self.0.changed.notify_one();
-        }
+        lines.add(Full::Drop, self.missing(event.at), |number, text| {
+            let event = Event { at, ..event.clone() };
+            event.json(number, Detail::Trace, self.0.payload, text);
+        });
     }
-}
-
-impl State {
-    /// A line in the place of events that are missing, if there are any.
-    fn tell_dropped(&mut self, at: Duration) {
-        if self.untold > 0 {
-            self.lines += &dropped_line(self.next, at, self.untold);
-            self.lines.push('\n');
-            self.next += 1;
-            self.untold = 0;
-        }
-    }
-}
-
-impl Shared {
-    /// The writer's thread: takes whatever waits and writes it, until the end or a failure.
-    fn write_all(&self, mut out: impl Write) {
-        loop {
-            let mut state = lock(&self.state);
-            while state.lines.is_empty() && !state.is_over {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
-            let more_fits = |state: &mut State| state.lines.len() < TOGETHER && !state.is_over;
-            let waited = self.changed.wait_timeout_while(state, MOMENT, more_fits);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let lines = std::mem::take(&mut state.lines);
-            drop(state);
-            if lines.is_empty() {
-                return;
-            }
-            if let Err(error) = out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {
-                return self.fail(error);
-            }
-        }
-    }
-
-    fn fail(&self, error: io::Error) {
-        let mut state = lock(&self.state);
-        state.failure = Some(error);
-        state.is_over = true;
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is held is whole at every moment: a panic elsewhere does not spoil it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Trace {
@@ -231,9 +150,10 @@ impl std::fmt::Debug for Trace {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, Trace, WAITING_MAX};
+    use super::{About, Trace};
     use crate::event::{Direction, Event, Payload, Role, What};
     use crate::observe::Observer as _;
+    use adit_net::lines::WAITING_MAX;
     use std::io::{self, Write};
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
     use std::sync::{Arc, Mutex};
@@ -303,7 +223,7 @@ mod tests {
         }
         drop(permission);
         // The writer has caught up once this one finds room.
-        while trace.0.state.lock().unwrap().lines.len() >= WAITING_MAX {
+        while trace.0.lines.as_ref().unwrap().waiting_bytes() >= WAITING_MAX {
             std::thread::yield_now();
         }
         trace.event(&data(b"the last"));
@@ -348,5 +268,15 @@ mod tests {
         trace.event(&data(b"hello"));
         let end = trace.finish();
         assert_eq!(end.failure.unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_reader_that_has_stopped_is_not_waited_for_beyond_the_patience() {
+        let (out, _text, permission) = slow();
+        let trace = Trace::to(out, &About::default(), Payload::None);
+        trace.event(&data(b"hello"));
+        let end = trace.finish_within(Duration::from_millis(10));
+        assert_eq!(end.failure.unwrap().kind(), io::ErrorKind::TimedOut);
+        drop(permission);
     }
 }
