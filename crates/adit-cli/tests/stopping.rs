@@ -87,6 +87,56 @@ fn a_stuck_client_is_cut_when_the_drain_is_over_and_the_status_says_so() {
     drop(peer);
 }
 
+/// The codes of the close events of a server of these words, told to stop by these signals while a client
+/// is stuck in the middle.
+fn codes_of_the_cut(words: &[&str], signals: &[Signal]) -> Vec<String> {
+    let scratch = Scratch::new();
+    let trace = scratch.join("trace.jsonl");
+    let words = [words, &["--json", "--trace", &trace, "--ready-fd=3"]].concat();
+    let server = Server::start_as("exec \"$@\" 3>\"$READY\"", &words);
+    let peer = stuck(&server);
+    for signal in signals {
+        server.program.signal(*signal);
+        let said = || server.program.err.text() + &server.program.out.text();
+        let end = std::time::Instant::now() + common::DEADLINE;
+        while !said().contains("\"ev\":\"drain\"") {
+            assert!(std::time::Instant::now() < end, "{}", said());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let mut program = server.program;
+    let ran = program.wait();
+    drop(peer);
+    let codes = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains("\"ev\":\"close\""));
+        // The call of that name has no code.
+        let code = |line: &str| {
+            let event: serde_json::Value = serde_json::from_str(line).unwrap();
+            event["code"].as_str().map(str::to_owned)
+        };
+        lines.filter_map(code).collect()
+    };
+    let told = codes(&(ran.err + &String::from_utf8(ran.out).unwrap()));
+    assert_eq!(told, codes(&std::fs::read_to_string(&trace).unwrap()), "{words:?}");
+    told
+}
+
+#[test]
+fn a_conversation_that_is_cut_has_its_close_and_its_reason() {
+    let target = serve(&["echo", "127.0.0.1:0"]);
+    let service = ["serve", "echo", "127.0.0.1:0"];
+    let relay = ["forward", "127.0.0.1:0", target.place("tcp")];
+    for words in [&service[..], &relay] {
+        let words = [words, &["--drain=200ms"]].concat();
+        assert_eq!(codes_of_the_cut(&words, &[Signal::TERM]), ["drain-timeout"], "{words:?}");
+    }
+    for words in [&service[..], &relay] {
+        let words = [words, &["--drain=1h"]].concat();
+        let twice = [Signal::TERM, Signal::INT];
+        assert_eq!(codes_of_the_cut(&words, &twice), ["stopped"], "{words:?}");
+    }
+}
+
 #[test]
 fn an_interrupt_ends_a_server_as_that_signal_with_or_without_a_stuck_client() {
     for is_stuck in [false, true] {

@@ -122,10 +122,14 @@ codes! {
     LingerTimeout = "linger-timeout",
     /// The conversation as a whole took too long.
     MaxTime = "max-time",
+    /// The server was told to stop, and the conversation was not finished in time.
+    DrainTimeout = "drain-timeout",
     /// What was waited for did not happen in time.
     WaitTimeout = "wait-timeout",
     /// A call was not answered before its deadline.
     Deadline = "deadline",
+    /// The server was stopped at once, in the middle of the conversation.
+    Stopped = "stopped",
     // The command's own end.
     /// Ended by a signal.
     Signal = "signal",

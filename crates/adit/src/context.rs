@@ -1,12 +1,12 @@
 //! What every conversation of a server shares: limits, observers and totals.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::Limits;
 use crate::handler::OutLimits;
 use crate::observe::Observers;
 use crate::peer::Closed;
+use crate::{Code, Limits};
 
 /// One per I/O thread; the totals are the whole server's.
 pub(crate) struct Context {
@@ -21,6 +21,14 @@ impl Context {
         let out = OutLimits { reply_bytes: limits.reply_bytes };
         Self { limits, out, observers, totals }
     }
+
+    /// What cuts a conversation in the middle: the server does not wait for it any more.
+    pub(crate) fn cut_code(&self) -> Code {
+        match self.totals.is_late.load(Relaxed) {
+            true => Code::DrainTimeout,
+            false => Code::Stopped,
+        }
+    }
 }
 
 /// Counts of a whole server since its start. Touched when conversations begin and end, never per
@@ -31,6 +39,8 @@ pub(crate) struct Totals {
     pub(crate) closed: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) cut: AtomicU64,
+    /// The time to drain is over: what still goes on is cut.
+    pub(crate) is_late: AtomicBool,
     pub(crate) refused: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) bytes_in: AtomicU64,

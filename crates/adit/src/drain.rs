@@ -35,6 +35,7 @@ pub(crate) async fn drain(shared: &Shared, totals: &Totals, within: Duration) ->
         }
     }
     let cut = shared.live() as u64;
+    totals.is_late.store(true, Relaxed);
     totals.cut.fetch_add(cut, Relaxed);
     Report { finished: shared.over.load(Relaxed) - before, cut }
 }

@@ -289,11 +289,12 @@ impl Running {
     /// A dropped call stops the server at once.
     pub async fn drain_with_stats(self, within: Duration) -> (Report, Stats) {
         self.observers.emit(|| What::Drain);
-        let report = drain::drain(&self.shared, &self.totals, within).await;
-        self.shared.admission.tell_rest(&self.observers);
-        let stats = self.stats();
-        drop(self);
-        (report, stats)
+        let mut this = self;
+        let report = drain::drain(&this.shared, &this.totals, within).await;
+        this.shared.admission.tell_rest(&this.observers);
+        // What is cut counts too.
+        this.stop();
+        (report, this.stats())
     }
 
     /// Counts so far.
@@ -335,6 +336,19 @@ impl Running {
         self.shared.broken().await
     }
 
+    /// Stops the threads, and with them what still goes on.
+    fn stop(&mut self) {
+        for thread in &mut self.threads {
+            thread.stop = None;
+        }
+        for thread in &mut self.threads {
+            if let Some(handle) = thread.handle.take() {
+                // Its panics were reported where they happened.
+                drop(handle.join());
+            }
+        }
+    }
+
     /// Runs until a signal, then drains.
     pub(crate) fn until(self, signals: Signals) -> Result<()> {
         let Signals { runtime, mut heard } = signals;
@@ -357,15 +371,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        for thread in &mut self.threads {
-            thread.stop = None;
-        }
-        for thread in &mut self.threads {
-            if let Some(handle) = thread.handle.take() {
-                // Its panics were reported where they happened.
-                drop(handle.join());
-            }
-        }
+        self.stop();
     }
 }
 

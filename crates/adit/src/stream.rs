@@ -93,7 +93,10 @@ pub(crate) async fn run<S: StreamService>(
     context: Rc<Context>,
     free_slot: impl FnOnce(),
 ) -> Closed {
+    let mut cut =
+        Cut { wire: Some(Arc::clone(&wire)), code: Code::Ok, peer: &peer, context: &context };
     let code = serve(&*service, &wire, &peer, &context).await;
+    cut.code = code;
     let limits = LingerLimits::after(code, &context.limits);
     let mut share = Share(Arc::clone(&wire));
     let is_over = is_broken(code) || wire.aborted.load(Relaxed);
@@ -104,16 +107,39 @@ pub(crate) async fn run<S: StreamService>(
         true => linger::linger(&mut share, limits).await,
         false => share.unacknowledged(),
     };
-    drop(share);
-    let closed = Closed {
+    drop((share, cut.wire.take()));
+    let closed = closed(&wire, code);
+    drop(wire);
+    report(&context, &peer, closed, unconfirmed)
+}
+
+fn closed(wire: &Wire, code: Code) -> Closed {
+    Closed {
         code,
         bytes_in: wire.bytes_in.load(Relaxed),
         bytes_out: wire.bytes_out.load(Relaxed),
         unsent: 0,
         lasted: wire.lasted(),
-    };
-    drop(wire);
-    report(&context, &peer, closed, unconfirmed)
+    }
+}
+
+/// Tells of a conversation that the end of the server cuts in the middle, or in its close.
+struct Cut<'a> {
+    wire: Option<Arc<Wire>>,
+    code: Code,
+    peer: &'a Peer,
+    context: &'a Context,
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        if let Some(wire) = self.wire.take() {
+            let code = if self.code.is_clean() { self.context.cut_code() } else { self.code };
+            let closed = closed(&wire, code);
+            let unconfirmed = Share(wire).unacknowledged();
+            report(self.context, self.peer, closed, unconfirmed);
+        }
+    }
 }
 
 /// The service's own part, watched by the limits.

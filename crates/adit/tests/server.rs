@@ -418,6 +418,48 @@ fn a_drain_takes_what_is_queued_finishes_what_is_owed_and_cuts_the_rest() {
 }
 
 #[test]
+fn a_conversation_that_the_end_of_the_server_cuts_is_told_with_its_reason() {
+    let (sender, asked) = std::sync::mpsc::sync_channel(4);
+    let never = || {
+        let sender = sender.clone();
+        task(async move |msg: Bytes| {
+            sender.send(msg)?;
+            std::future::pending::<Result<Bytes, BoxError>>().await
+        })
+    };
+    for (within, code) in [(Some(50), Code::DrainTimeout), (None, Code::Stopped)] {
+        for is_datagram in [false, true] {
+            let (observer, seen) = watch();
+            let server = Server::new(never()).observe(observer);
+            let server = match is_datagram {
+                false => server.listen("tcp://127.0.0.1:0", Lines::new()),
+                true => server.listen_datagrams("udp://127.0.0.1:0"),
+            };
+            let server = server.start().unwrap();
+            let address = server.addr(0).socket_addr().unwrap();
+            let stream = (!is_datagram).then(|| client(server.addr(0)));
+            let socket = udp_client(address);
+            match stream.as_ref() {
+                Some(mut stream) => stream.write_all(b"hello\n").unwrap(),
+                None => drop(socket.send(b"hello").unwrap()),
+            }
+            asked.recv_timeout(Duration::from_secs(20)).unwrap();
+            match within {
+                Some(within) => {
+                    let runtime =
+                        tokio::runtime::Builder::new_current_thread().enable_all().build();
+                    let drain = server.drain_with_stats(Duration::from_millis(within));
+                    let (report, stats) = runtime.unwrap().block_on(drain);
+                    assert_eq!((report.cut, stats.closed, stats.failed), (1, 1, 1));
+                }
+                None => drop(server),
+            }
+            assert_eq!(seen.next_close(), word(code));
+        }
+    }
+}
+
+#[test]
 fn once_takes_one_connection_and_closes_the_doors_behind_it() {
     for _ in 0..20 {
         let server = Server::new(fast(|msg, out| out.send(msg)))

@@ -33,6 +33,7 @@ mod report;
 
 use clock::Clock;
 use input::Skipping;
+use report::Owed;
 pub(crate) use report::report;
 
 /// Messages that are handled in one turn of a conversation. Then the others of its thread have theirs:
@@ -61,6 +62,7 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     let closed = talk.say_goodbye(code);
     let peer_has_ended = talk.input != Input::Open;
     drop(talk);
+    let mut owed = Owed { closed: Some(closed), peer: &peer, context: &context };
 
     let limits = LingerLimits::after(code, &context.limits);
     let finished = !is_broken(code) && linger::finish(&mut io, limits).await.is_ok();
@@ -73,6 +75,7 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     let close = (Call::Close, io.descriptor());
     drop(io);
     context.observers.call(Some((peer.number(), peer.remote())), close, None);
+    owed.closed = None;
     report(&context, &peer, closed, unconfirmed)
 }
 
@@ -92,7 +95,7 @@ enum Input {
     Over,
 }
 
-struct Conversation<'a, T, C, H> {
+struct Conversation<'a, T: Transport, C: Codec, H: Handler> {
     io: &'a mut T,
     codec: C,
     handler: H,
@@ -113,6 +116,8 @@ struct Conversation<'a, T, C, H> {
     unsent: BytesMut,
     /// A layer beneath still holds some of what was written.
     flushing: bool,
+    /// The handler has heard of the end.
+    is_over: bool,
     /// Set once the conversation shall end; what is owed is sent first.
     ended: Option<Code>,
     /// Bytes that may still be read after the order to end.
@@ -144,6 +149,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             answers: Answers::default(),
             unsent: BytesMut::new(),
             flushing: false,
+            is_over: false,
             ended: None,
             drain_bytes,
             clock: Clock::start(now),
@@ -456,6 +462,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
 
     /// The handler's last call, unless it panicked.
     fn say_goodbye(&mut self, code: Code) -> Closed {
+        self.is_over = true;
         let closed = Closed {
             code,
             bytes_in: self.bytes_in,
@@ -476,6 +483,19 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             }
         }
         closed
+    }
+}
+
+impl<T: Transport, C: Codec, H: Handler> Drop for Conversation<'_, T, C, H> {
+    /// Cut in the middle, by the end of the server: it is told all the same, and so is the handler.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let closed = self.say_goodbye(self.context.cut_code());
+        let close = (Call::Close, self.io.descriptor());
+        self.context.observers.call(Some((self.peer.number(), self.peer.remote())), close, None);
+        report(&self.context, &self.peer, closed, self.io.unacknowledged());
     }
 }
 

@@ -5,6 +5,23 @@ use crate::context::Context;
 use crate::event::{Action, What};
 use crate::peer::{Closed, Peer};
 
+/// The report of a conversation that is over, while its close goes on. The end of the server may cut
+/// that too; then nobody knows whether everything arrived.
+pub(super) struct Owed<'a> {
+    pub(super) closed: Option<Closed>,
+    pub(super) peer: &'a Peer,
+    pub(super) context: &'a Context,
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if let Some(closed) = self.closed.take() {
+            let code = if closed.code.is_clean() { self.context.cut_code() } else { closed.code };
+            report(self.context, self.peer, Closed { code, ..closed }, 0);
+        }
+    }
+}
+
 /// Tells how it ended; bytes that nobody acknowledged are never passed over in silence.
 pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed: usize) -> Closed {
     let mut closed = closed;

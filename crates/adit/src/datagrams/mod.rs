@@ -351,6 +351,16 @@ impl<T: Open> ServerSocket<T> {
     }
 }
 
+impl<T: Open> Drop for ServerSocket<T> {
+    /// Cut in the middle, by the end of the server: every conversation that is left is told all the same.
+    fn drop(&mut self) {
+        let code = self.worker.context.cut_code();
+        for number in self.peers.numbers() {
+            self.close(number, code);
+        }
+    }
+}
+
 /// A peer's address as it is printed.
 fn endpoint(transport: Transport, peer: &DatagramPeer) -> Endpoint {
     match peer {

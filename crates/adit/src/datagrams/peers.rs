@@ -63,6 +63,10 @@ impl<H: Handler> Peers<H> {
         flows.map(|(number, _)| *number).collect()
     }
 
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.flows.keys().copied().collect()
+    }
+
     pub(super) fn insert(&mut self, flow: Flow<H>) {
         let number = flow.number();
         self.deadlines.push(Reverse((self.deadline(&flow), number)));
