@@ -37,6 +37,11 @@ impl Exit {
         Self { code: Code::Signal, by_users_limit: false, signal: Some(number) }
     }
 
+    /// Was the command told to end by a signal, whether or not everything was finished first?
+    pub(crate) fn is_by_signal(self) -> bool {
+        self.signal.is_some() || self.code == Code::Drained
+    }
+
     /// The exit status: 0 clean, 1 network, 2 usage, 124 a limit of the user's, 126 and 127 a
     /// program that does not run, 128 + n a signal.
     pub(crate) fn status(self) -> u8 {

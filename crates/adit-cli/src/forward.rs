@@ -30,11 +30,11 @@ pub(crate) fn run(args: &Forward) -> Exit {
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(forward(args, (relay, gate), ready, &voice))?
     });
-    voice.end_files();
-    forwarded.unwrap_or_else(|error| {
+    let exit = forwarded.unwrap_or_else(|error| {
         voice.error(&error);
         Exit::of(error.code())
-    })
+    });
+    voice.end(exit)
 }
 
 /// To where.

@@ -26,10 +26,11 @@ pub(crate) fn run(args: &Lab) -> Exit {
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(carry(args, (relay, gate), ready, &voice))?
     });
-    ended.unwrap_or_else(|error| {
+    let exit = ended.unwrap_or_else(|error| {
         voice.error(&error);
         Exit::of(error.code())
-    })
+    });
+    voice.end(exit)
 }
 
 /// From where to where.

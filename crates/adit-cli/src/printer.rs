@@ -8,6 +8,7 @@ use std::time::Duration;
 use adit::escape::Escaper;
 use adit::system::stdio::{self, Kind, Writer};
 use adit::{Code, Endpoint};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::{Color, Label, Talk};
@@ -33,7 +34,7 @@ pub(crate) struct Said {
 /// Prints what clients say.
 pub(crate) struct Printer {
     writer: Writer,
-    /// What is printed next: here, not in a call, so that a call that is dropped loses nothing.
+    /// What is written next: here, not in a call, so that a call that is dropped loses nothing.
     outbox: Vec<u8>,
     is_terminal: bool,
     failure: Failure,
@@ -90,12 +91,10 @@ impl Printer {
         }
     }
 
-    /// Prints a piece, or keeps it until its line is complete.
-    ///
-    /// Cancel safe, as all that prints here: what a dropped call has not printed, the next one does.
-    pub(crate) async fn print(&mut self, said: Said) -> Result<(), Code> {
+    /// Takes a piece to be printed, or keeps it until its line is complete.
+    pub(crate) fn print(&mut self, said: Said) {
         if self.is_json {
-            return Ok(());
+            return;
         }
         let seen = &mut self.seen;
         let client = self.clients.entry(said.number).or_insert_with(|| {
@@ -116,19 +115,37 @@ impl Printer {
             self.clients.remove(&said.number);
         }
         self.outbox.extend(out);
-        self.flush().await
     }
 
-    /// When a line that was begun has waited long enough; never if there is none.
-    pub(crate) async fn overdue(&self) {
-        match self.clients.values().filter_map(|client| client.since).min() {
-            Some(since) => sleep_until(since + PATIENCE).await,
-            None => std::future::pending().await,
+    /// Does one thing that is to be done next: writes, takes what a client says, or shows a line that
+    /// was begun and has waited long enough. Fails as soon as nobody reads standard output any more.
+    ///
+    /// Cancel safe: what a dropped call has not written, the next one does.
+    pub(crate) async fn step(&mut self, said: &mut mpsc::Receiver<Said>) -> Result<(), Code> {
+        let is_idle = self.outbox.is_empty();
+        tokio::select! {
+            biased;
+            error = self.writer.failed() => return Err(self.failure.code(&error)),
+            written = self.writer.write_from(&mut self.outbox), if !is_idle => {
+                written.map_err(|error| self.failure.code(&error))?;
+            }
+            Some(said) = said.recv(), if is_idle => self.print(said),
+            () = overdue(&self.clients), if is_idle => self.print_partial(),
         }
+        Ok(())
+    }
+
+    /// Writes what there is; waits while the reader is slow.
+    pub(crate) async fn flush(&mut self) -> Result<(), Code> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write_from(&mut self.outbox).await;
+        written.map_err(|error| self.failure.code(&error))
     }
 
     /// Prints the lines that have waited long enough, with a mark that they go on.
-    pub(crate) async fn print_partial(&mut self) -> Result<(), Code> {
+    fn print_partial(&mut self) {
         let is_due =
             |client: &Client| client.since.is_some_and(|since| since.elapsed() >= PATIENCE);
         let due = self.clients.iter().filter(|(_, client)| is_due(client));
@@ -137,12 +154,6 @@ impl Printer {
             let out = self.lines(number, true);
             self.outbox.extend(out);
         }
-        self.flush().await
-    }
-
-    /// Waits until nobody reads standard output any more; for ever if somebody does.
-    pub(crate) async fn failed(&self) -> Code {
-        self.failure.code(&self.writer.failed().await)
     }
 
     /// Prints what is left and waits until it is written.
@@ -162,15 +173,6 @@ impl Printer {
             Label::None => false,
             Label::Addr | Label::Number => true,
         }
-    }
-
-    async fn flush(&mut self) -> Result<(), Code> {
-        if !self.outbox.is_empty() {
-            let written = self.writer.write(self.outbox.clone()).await;
-            self.outbox.clear();
-            written.map_err(|error| self.failure.code(&error))?;
-        }
-        Ok(())
     }
 
     /// What a client said, as it is, or escaped for a terminal.
@@ -210,6 +212,14 @@ impl Printer {
         };
         client.partial = partial;
         out
+    }
+}
+
+/// When a line that was begun has waited long enough; never if there is none.
+async fn overdue(clients: &BTreeMap<u64, Client>) {
+    match clients.values().filter_map(|client| client.since).min() {
+        Some(since) => sleep_until(since + PATIENCE).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,11 +12,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit::escape::escape_line;
-use adit::event::{Detail, Direction, Payload, Role, header_line};
+use adit::event::{Detail, Direction, Payload, Role, dropped_line, header_line};
+use adit::system::lines::{Full, Lines};
+use adit::system::stdio::Patient;
 use adit::trace::{self, About, Trace};
 use adit::{Blame, Code, Error, Event, Observer, What};
 
 use crate::args::{Json, Say, Watch};
+use crate::exit::Exit;
 use crate::hex;
 use crate::steps::Steps;
 
@@ -32,12 +35,15 @@ struct Inner {
     quiet: bool,
     /// When the command began, on the clock of events.
     start: Duration,
-    /// Number of the next JSON line.
-    lines: Mutex<u64>,
+    /// What a server says, on its way: no conversation waits for who reads it.
+    lines: Option<Lines>,
+    /// Number of the next line, where there are none of those.
+    next: Mutex<u64>,
     /// Lines said in the current second, and when it began.
     pace: Mutex<(Instant, u64)>,
     unsaid: AtomicU64,
     part: Part,
+    to_stdout: bool,
     steps: Option<Steps>,
     hex: bool,
     trace: OnceLock<Trace>,
@@ -81,6 +87,9 @@ impl Part {
 /// Lines per second about what peers do; beyond them only their number is told.
 const LINES_PER_SECOND: u64 = 100;
 
+/// How long a reader that takes nothing is waited for, after a signal and before the word of being ready.
+const PATIENCE: Duration = Duration::from_millis(400);
+
 impl Voice {
     /// A voice that says nothing of single calls and bytes.
     pub(crate) fn new(say: &Say, part: Part, payload: Payload) -> Self {
@@ -88,13 +97,24 @@ impl Voice {
     }
 
     fn with(say: &Say, part: Part, payload: Payload, (steps, hex): (Option<Steps>, bool)) -> Self {
+        let to_stdout =
+            say.json.is_some_and(|json| json == Json::Stdout || part.leaves_stdout_free());
+        // A client's one conversation may wait.
+        let has_many = matches!(part, Part::Server | Part::Relay);
+        let lines = has_many.then(|| match to_stdout {
+            true => Lines::to(Patient(std::io::stdout()), "adit log"),
+            false => Lines::to(Patient(std::io::stderr()), "adit log"),
+        });
         let voice = Self(Arc::new(Inner {
             json: say.json,
             payload,
             verbose: say.verbose,
             quiet: say.quiet,
             start: trace::now(),
-            lines: Mutex::new(0),
+            // Without a thread it speaks itself.
+            lines: lines.and_then(std::io::Result::ok),
+            next: Mutex::new(0),
+            to_stdout,
             pace: Mutex::new((Instant::now(), 0)),
             unsaid: AtomicU64::new(0),
             part,
@@ -104,7 +124,8 @@ impl Voice {
             tee: OnceLock::new(),
         }));
         if say.json.is_some() {
-            voice.json_line(|_n| header_line(env!("CARGO_PKG_VERSION"), &wall_clock()));
+            let header = header_line(env!("CARGO_PKG_VERSION"), &wall_clock());
+            voice.say(Full::Exceed, |_first, line| line.push_str(&header));
         }
         voice
     }
@@ -146,14 +167,26 @@ impl Voice {
         Ok(())
     }
 
-    /// Ends them; says what is missing in them.
-    pub(crate) fn end_files(&self) {
+    /// Ends them, says what is missing in them, and ends what is said. After a signal nobody who takes
+    /// nothing is waited for.
+    pub(crate) fn end(&self, exit: Exit) -> Exit {
+        let patience = exit.is_by_signal().then_some(PATIENCE);
+        self.end_files(patience);
+        if let Some(lines) = &self.0.lines {
+            // Nobody can be told about lines that cannot be told.
+            drop(lines.finish(patience, |number, count| self.missing(number, count)));
+        }
+        exit
+    }
+
+    fn end_files(&self, patience: Option<Duration>) {
         if let Some(tee) = self.0.tee.get()
             && let Some(failure) = &tee.lock().unwrap_or_else(PoisonError::into_inner).failure
         {
             self.warn(&format!("the copy ends early: {failure}"));
         }
-        let Some(end) = self.0.trace.get().map(Trace::finish) else { return };
+        let Some(trace) = self.0.trace.get() else { return };
+        let end = patience.map_or_else(|| trace.finish(), |patience| trace.finish_within(patience));
         if let Some(failure) = end.failure {
             self.warn(&format!("the trace ends early, after {} lines: {failure}", end.lines));
         }
@@ -163,6 +196,18 @@ impl Voice {
                 end.dropped
             ));
         }
+    }
+
+    /// Waits until what was said is out, for whoever is about to be told something elsewhere.
+    pub(crate) fn flush(&self) {
+        if let Some(lines) = &self.0.lines {
+            lines.flush(PATIENCE);
+        }
+    }
+
+    /// Lines that were dropped because nobody read them in time.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.0.lines.as_ref().map_or(0, Lines::dropped)
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -190,7 +235,7 @@ impl Voice {
     /// Says a line to people; nothing to programs, which get events.
     pub(crate) fn note(&self, line: &str) {
         if !self.is_json() && !self.is_quiet() {
-            to_stderr(line);
+            self.say(Full::Drop, |_number, said| said.push_str(line));
         }
     }
 
@@ -204,7 +249,8 @@ impl Voice {
     /// Says something that went wrong; `--quiet` does not silence it.
     pub(crate) fn warn(&self, line: &str) {
         if !self.is_json() {
-            to_stderr(&format!("adit: {}", without_number(line)));
+            let line = format!("adit: {}", without_number(line));
+            self.say(Full::Drop, |_number, said| said.push_str(&line));
         }
     }
 
@@ -224,7 +270,7 @@ impl Voice {
             let (code, text) = (error.code(), text.as_str());
             self.emit(None, What::Error { code, text, place: "adit", fatal: true });
         } else {
-            to_stderr(&format!("adit: {text}"));
+            self.say(Full::Exceed, |_number, said| *said += &format!("adit: {text}"));
         }
     }
 
@@ -262,12 +308,17 @@ impl Voice {
             _ => false,
         };
         if self.is_json() && !is_hidden {
-            self.json_line(|n| {
-                let mut line = String::new();
-                let at = event.at.saturating_sub(self.0.start);
+            let full = match event.what {
+                // Nothing comes after these.
+                What::Summary { .. } | What::Error { fatal: true, .. } => Full::Exceed,
+                // The payload itself: a peer waits rather than that it is lost.
+                _ if self.0.payload == Payload::Whole => Full::Wait,
+                _ => Full::Drop,
+            };
+            let at = event.at.saturating_sub(self.0.start);
+            self.say(full, |number, line| {
                 let event = Event { at, ..event.clone() };
-                event.json(n, Detail::App, self.0.payload, &mut line);
-                line
+                event.json(number, Detail::App, self.0.payload, line);
             });
         }
     }
@@ -278,21 +329,31 @@ impl Voice {
         if self.is_json() {
             let at = trace::now().saturating_sub(self.0.start).as_micros();
             let v = adit::event::SCHEMA;
-            self.json_line(|n| {
-                format!("{{\"v\":{v},\"n\":{n},\"t\":{at},\"ev\":\"{word}\"{fields}}}")
+            self.say(Full::Drop, |n, line| {
+                let record = format!("{{\"v\":{v},\"n\":{n},\"t\":{at},\"ev\":\"{word}\"{fields}}}");
+                line.push_str(&record);
             });
         }
     }
 
-    fn json_line(&self, line: impl FnOnce(u64) -> String) {
-        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = line(*lines);
-        *lines += 1;
-        if self.0.json == Some(Json::Stdout) || self.0.part.leaves_stdout_free() {
-            to_stdout(&line);
-        } else {
-            to_stderr(&line);
+    /// Says one line, or hands it to who says it.
+    fn say(&self, full: Full, line: impl FnOnce(u64, &mut String)) {
+        if let Some(lines) = &self.0.lines {
+            return lines.add(full, |number, count| self.missing(number, count), line);
         }
+        let mut next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        line(*next, &mut text);
+        *next += 1;
+        if self.0.to_stdout { to_stdout(&text) } else { to_stderr(&text) }
+    }
+
+    /// What stands in the place of lines that nobody read in time.
+    fn missing(&self, number: u64, count: u64) -> String {
+        if self.is_json() {
+            return dropped_line(number, trace::now().saturating_sub(self.0.start), count);
+        }
+        format!("adit: {count} lines are missing here: they were not read in time")
     }
 
     /// May another line about a peer be said? Counts those that may not.
@@ -300,10 +361,7 @@ impl Voice {
         let mut pace = self.0.pace.lock().unwrap_or_else(PoisonError::into_inner);
         if pace.0.elapsed() >= Duration::from_secs(1) {
             *pace = (Instant::now(), 0);
-            let unsaid = self.0.unsaid.swap(0, Relaxed);
-            if unsaid > 0 {
-                self.note(&format!("({unsaid} more lines in the last second)"));
-            }
+            self.tell_unsaid();
         }
         pace.1 += 1;
         let may = pace.1 <= LINES_PER_SECOND;
@@ -311,6 +369,14 @@ impl Voice {
             self.0.unsaid.fetch_add(1, Relaxed);
         }
         may
+    }
+
+    /// Says how many lines about peers there would have been.
+    pub(crate) fn tell_unsaid(&self) {
+        let unsaid = self.0.unsaid.swap(0, Relaxed);
+        if unsaid > 0 {
+            self.note(&format!("({unsaid} more lines in the last second)"));
+        }
     }
 }
 

@@ -105,6 +105,7 @@ Exit status, and the code= words that go with it:
   124  a limit that was set expired: connect-timeout handshake-timeout message-timeout idle-timeout
        stall-timeout linger-timeout max-time wait-timeout
        (a built-in limit that expires: 1 with the same word)
+       (in close events also drain-timeout and stopped: cut by the end of the server)
   126, 127  cannot-run, not-found: the program of -- CMD
   141  the reader of standard output left, as in | head -1
   128+n  ended by signal n
@@ -125,7 +126,7 @@ standard output, payload included; forward, explain and wait, which have none, t
   listen  addr, reach (loopback host lan all)            open  local, via (a proxy)
   close   code, in, out (bytes), dt (microseconds)       lost  unconfirmed (bytes)
   limit   name, value, action, count; refuse: code       error code, text, where, fatal
-  summary conns, in, out, errors, dropped, exit, code
+  summary conns, in, out, errors, dropped, exit, code    drop   count: lines nobody read in time
   --payload N adds the first N bytes, as text or b64. The exit status is set as without --json.
   --steps adds the calls: socket bind listen accept connect close, with fd (and layer and by in files).
   --trace FILE writes the same for adit explain, with role (server client), off (bytes of the stream)

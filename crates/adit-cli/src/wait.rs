@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::args::{Connect, Until, Wait};
 use crate::complaint::usage;
 use crate::exit::Exit;
-use crate::runtime::{self, Signals};
+use crate::runtime::{self, Patience, Signals};
 use crate::say::{Part, Voice};
 use crate::{resolve, secure};
 
@@ -25,7 +25,7 @@ pub(crate) fn run(args: &Wait) -> Exit {
         secure::clients(&mut addresses, &args.tls, &voice)?;
         let dial = resolve::dial(&args.net, &args.client, &args.tls);
         runtime::block_on(async {
-            let mut signals = Signals::ends();
+            let mut signals = Signals::ends(Patience::NONE);
             tokio::select! {
                 ended = wait(args, &addresses, &dial) => ended,
                 signal = signals.end() => Ok(Exit::signal(signal)),

@@ -17,7 +17,7 @@ use adit::{Address, Blame, Code, Conn, Dial, Error, Program, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
-use crate::runtime::{self, Signals};
+use crate::runtime::{self, Patience, Signals};
 use crate::say::{Part, Voice};
 use crate::{complaint, program, resolve, secure, wait};
 
@@ -33,8 +33,7 @@ use pump::{Session, Settings};
 pub(crate) fn run(args: &Connect) -> Exit {
     let voice = Voice::of(&args.talk.say, Part::Client, &args.watch);
     let connected = voice.begin_files(&args.watch).and_then(|()| start(args, &voice));
-    voice.end_files();
-    connected.unwrap_or_else(|error| {
+    let exit = connected.unwrap_or_else(|error| {
         voice.error(&error);
         let by_user = match error.code() {
             Code::ConnectTimeout => args.client.connect_timeout.is_some(),
@@ -42,7 +41,8 @@ pub(crate) fn run(args: &Connect) -> Exit {
             _ => false,
         };
         Exit::limit(error.code(), by_user)
-    })
+    });
+    voice.end(exit)
 }
 
 fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
@@ -63,7 +63,7 @@ fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
         .stall(pump::stall(args))
         .observe(voice.clone());
     runtime::block_on(async {
-        let mut signals = Signals::ends();
+        let mut signals = Signals::ends(Patience::NONE);
         tokio::select! {
             exit = connect(args, (&address, program), &dial, voice) => exit,
             signal = signals.end() => Ok(Exit::signal(signal)),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adit::event::{Detail, Payload, dropped_line, trace_header_line};
+use adit::system::stdio::{PIECE, Writer};
 use adit::{Event, Observer, Running, What, trace};
 use adit_trace::story::Teller;
 use adit_trace::text::{Live, View};
@@ -14,7 +15,8 @@ use super::output::{Output, stdout_gone};
 use crate::args::Explain;
 use crate::exit::Exit;
 use crate::forward;
-use crate::house::{Gate, House, Ready, announce};
+use crate::house::{DRAIN_AT_KEYBOARD, Gate, House, Ready, announce};
+use crate::runtime::Patience;
 use crate::say::{self, Voice};
 use crate::{resolve, runtime, secure};
 
@@ -46,8 +48,11 @@ pub(super) fn explain(
     // With the old limit it relays fewer, that is all.
     drop(adit::system::descriptors::raise_limit());
     runtime::block_on(async {
-        let mut house =
-            House::new(&args.house, forward::users_limits((&args.limits, &args.tls)), voice);
+        // The picture may still have to be read.
+        let whole = args.house.drain.max(DRAIN_AT_KEYBOARD);
+        let patience = Patience { terminate: whole, otherwise: whole };
+        let limits = forward::users_limits((&args.limits, &args.tls));
+        let mut house = House::with_patience(&args.house, limits, voice, patience);
         let (recorder, events) = Recorder::new(args.payload);
         let mut picture = Picture::new(args, output, events, Arc::clone(&recorder.count));
         let servers: Vec<Running> =
@@ -63,7 +68,7 @@ pub(super) fn explain(
             error = picture.grow() => return Err(error),
         };
         drop(recorder);
-        picture.finish(voice)?;
+        picture.finish(voice).await?;
         Ok(exit)
     })?
 }
@@ -143,6 +148,9 @@ struct Picture {
     events: mpsc::Receiver<String>,
     waiting: Arc<Mutex<Count>>,
     live: Option<Live>,
+    /// Standard output, on a thread of its own: signals are heard while nobody reads the picture.
+    writer: Writer,
+    outbox: Vec<u8>,
     is_json: bool,
     kept: Option<Teller>,
     /// Events that came; those that are kept, and the bytes of their lines.
@@ -166,27 +174,46 @@ impl Picture {
         let kept = (output.is_file() || (!grows && !is_json)).then(Teller::default);
         let (count, kept_count, kept_bytes) = (0, 0, 0);
         let start = trace::now();
-        Self { events, waiting, live, is_json, kept, count, kept_count, kept_bytes, output, start }
+        let (writer, outbox) = (Writer::new(std::io::stdout()), Vec::new());
+        Self {
+            events,
+            waiting,
+            live,
+            writer,
+            outbox,
+            is_json,
+            kept,
+            count,
+            kept_count,
+            kept_bytes,
+            output,
+            start,
+        }
     }
 
     /// Draws what comes, until nobody looks any more.
     async fn grow(&mut self) -> adit::Error {
         let mut clock = interval(PATIENCE);
         loop {
-            let shown = tokio::select! {
-                Some(line) = self.events.recv() => {
-                    Count::of(&self.waiting).waiting -= line.len();
-                    self.take(&line)
+            let (has_room, has_more) = (self.outbox.len() < PIECE, !self.outbox.is_empty());
+            tokio::select! {
+                Some(line) = self.events.recv(), if has_room => self.take(&line),
+                _ = clock.tick(), if has_room => self.tick(),
+                shown = self.writer.write_from(&mut self.outbox), if has_more => {
+                    if let Err(error) = shown {
+                        return stdout_gone(&error);
+                    }
                 }
-                _ = clock.tick() => self.tick(),
-            };
-            if let Err(error) = shown {
-                return stdout_gone(&error);
+                error = self.writer.failed() => return stdout_gone(&error),
             }
         }
     }
 
-    fn take(&mut self, line: &str) -> std::io::Result<()> {
+    fn take(&mut self, line: &str) {
+        {
+            let mut count = Count::of(&self.waiting);
+            count.waiting = count.waiting.saturating_sub(line.len());
+        }
         self.count += 1;
         if let Some(teller) = &mut self.kept
             && self.kept_count < KEPT_MAX
@@ -198,27 +225,35 @@ impl Picture {
             drop(teller.line(line));
         }
         if self.is_json {
-            return say::show(&format!("{line}\n"));
+            self.outbox.extend_from_slice(line.as_bytes());
+            self.outbox.push(b'\n');
         }
-        match &mut self.live {
-            Some(live) => show_lines(&live.line(line)),
-            None => Ok(()),
+        let lines = self.live.as_mut().map(|live| live.line(line));
+        self.show(lines.unwrap_or_default());
+    }
+
+    fn show(&mut self, lines: Vec<String>) {
+        for line in lines {
+            self.outbox.extend_from_slice(line.as_bytes());
+            self.outbox.push(b'\n');
         }
     }
 
-    fn tick(&mut self) -> std::io::Result<()> {
+    fn tick(&mut self) {
         // Events on their way are younger than this.
         let now = trace::now().saturating_sub(self.start + PATIENCE);
-        match &mut self.live {
-            Some(live) => show_lines(&live.tick(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))),
-            None => Ok(()),
-        }
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let lines = self.live.as_mut().map(|live| live.tick(now));
+        self.show(lines.unwrap_or_default());
     }
 
     /// Draws the rest, and the whole if it goes to a file or could not grow.
-    fn finish(mut self, voice: &Voice) -> adit::Result<()> {
+    async fn finish(mut self, voice: &Voice) -> adit::Result<()> {
         while let Ok(line) = self.events.try_recv() {
-            self.take(&line).map_err(|error| stdout_gone(&error))?;
+            self.take(&line);
+            if self.outbox.len() >= PIECE {
+                self.flush().await?;
+            }
         }
         let (next, dropped) = {
             let count = Count::of(&self.waiting);
@@ -227,11 +262,13 @@ impl Picture {
         if dropped > 0 {
             let at = trace::now().saturating_sub(self.start);
             let last = dropped_line(next, at, dropped);
-            self.take(&last).map_err(|error| stdout_gone(&error))?;
+            self.take(&last);
         }
         if let Some(live) = self.live.take() {
-            show_lines(&live.finish()).map_err(|error| stdout_gone(&error))?;
+            self.show(live.finish());
         }
+        self.flush().await?;
+        self.writer.finish().await.map_err(|error| stdout_gone(&error))?;
         if self.count > self.kept_count && self.kept.is_some() {
             let (kept, count) = (self.kept_count, self.count);
             voice.warn(&format!("only the first {kept} of {count} events are drawn"));
@@ -245,11 +282,12 @@ impl Picture {
             None => Ok(()),
         }
     }
-}
 
-fn show_lines(lines: &[String]) -> std::io::Result<()> {
-    if lines.is_empty() {
-        return Ok(());
+    async fn flush(&mut self) -> adit::Result<()> {
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        let written = self.writer.write_from(&mut self.outbox).await;
+        written.map_err(|error| stdout_gone(&error))
     }
-    say::show(&(lines.join("\n") + "\n"))
 }

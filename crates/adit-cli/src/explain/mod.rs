@@ -26,13 +26,14 @@ pub(crate) fn run(args: &Explain) -> Exit {
         Some(paths) => file::explain(args, &paths, &output, &voice),
         None => live::explain(args, taken.ready(&args.house)?, output, &voice),
     });
-    explained.unwrap_or_else(|error| {
+    let exit = explained.unwrap_or_else(|error| {
         // As in `| head -1`: quiet.
         if error.code() != adit::Code::StdoutClosed {
             voice.error(&error);
         }
         Exit::of(error.code())
-    })
+    });
+    voice.end(exit)
 }
 
 /// How the flags want it drawn.

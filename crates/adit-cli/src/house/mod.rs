@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::args;
 use crate::exit::{Exit, SIGTERM};
-use crate::runtime::Signals;
+use crate::runtime::{Patience, Signals};
 use crate::say::Voice;
 
 pub(crate) use gate::Gate;
@@ -19,7 +19,7 @@ use log::Log;
 pub(crate) use ready::{Ready, Taken, announce};
 
 /// How long the close of conversations may take after SIGINT.
-const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
+pub(crate) const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
 
 /// What keeps servers running until they are told to stop.
 pub(crate) struct House<'a> {
@@ -49,9 +49,20 @@ pub(crate) enum End {
 }
 
 impl<'a> House<'a> {
+    /// From here on signals are caught: whoever is told that the server is ready may signal it at once.
     pub(crate) fn new(flags: &'a args::House, limits: UsersLimits, voice: &'a Voice) -> Self {
-        // Whoever is told that the server is ready may signal it at once.
-        let signals = Signals::ends_and_report();
+        let patience = Patience { terminate: flags.drain, otherwise: DRAIN_AT_KEYBOARD };
+        Self::with_patience(flags, limits, voice, patience)
+    }
+
+    /// For a command that has more to do at its end than to drain.
+    pub(crate) fn with_patience(
+        flags: &'a args::House,
+        limits: UsersLimits,
+        voice: &'a Voice,
+        patience: Patience,
+    ) -> Self {
+        let signals = Signals::ends_and_report(patience);
         let (sender, first_end) = mpsc::channel(1);
         let once = Once(flags.once.then_some(sender));
         Self { flags, limits, voice, signals, once, first_end }
@@ -155,6 +166,7 @@ async fn stop(
         End::Once(code) => Exit::limit(code, limits.contains(&code)),
         End::Broken(ref error) => Exit::of(error.code()),
     };
+    voice.tell_unsaid();
     if matches!(end, End::Signal(_)) && (voice.is_watched() || voice.is_verbose() || cut > 0) {
         voice.note(&format!("told to stop: finished {finished} conversations, cut {cut}"));
     }
@@ -165,7 +177,7 @@ async fn stop(
             bytes_in: total.bytes_in,
             bytes_out: total.bytes_out,
             errors: total.failed,
-            dropped: total.dropped,
+            dropped: total.dropped + voice.dropped(),
             exit: exit.status(),
             code: exit.code,
         },

@@ -59,6 +59,8 @@ pub(crate) fn announce(
         let client = client(endpoint, tls.as_ref(), gate);
         voice.detail(&format!("client: {client}    stop: Ctrl-C{}", more(endpoint)));
     }
+    // Whoever hears that it is ready finds these lines said.
+    voice.flush();
     let lines: String = endpoints.iter().map(|(endpoint, _)| format!("{endpoint}\n")).collect();
     if ready.on_stdout {
         say::print(&lines);

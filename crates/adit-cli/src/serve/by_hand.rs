@@ -131,18 +131,12 @@ impl Desk {
             // Piped input waits for somebody to hear it.
             let may_read = !self.is_over && (self.is_terminal || self.hub.count() > 0);
             tokio::select! {
-                biased;
-                Some(said) = self.printing.recv() => {
-                    if let Err(code) = self.printer.print(said).await {
+                // A reader that is slow slows down who speaks; what is typed goes on all the same.
+                printed = self.printer.step(&mut self.printing) => {
+                    if let Err(code) = printed {
                         return code;
                     }
                 }
-                () = self.printer.overdue() => {
-                    if let Err(code) = self.printer.print_partial().await {
-                        return code;
-                    }
-                }
-                code = self.printer.failed() => return code,
                 () = self.hub.arrived.notified(), if !may_read && !self.is_over => {}
                 piece = self.keyboard.recv(), if may_read => self.typed(piece).await,
             }
@@ -230,7 +224,8 @@ impl Desk {
         // The servers are gone: what their threads have said is all there is.
         drop(self.hub);
         while let Ok(said) = self.printing.try_recv() {
-            self.printer.print(said).await?;
+            self.printer.print(said);
+            self.printer.flush().await?;
         }
         self.printer.finish().await
     }

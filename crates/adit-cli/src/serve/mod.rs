@@ -32,11 +32,11 @@ pub(crate) fn run(args: &Serve) -> Exit {
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(serve(args, plan, ready, &voice))?
     });
-    voice.end_files();
-    served.unwrap_or_else(|error| {
+    let exit = served.unwrap_or_else(|error| {
         voice.error(&error);
         Exit::of(error.code())
-    })
+    });
+    voice.end(exit)
 }
 
 /// By hand, standard output is what the clients say.
