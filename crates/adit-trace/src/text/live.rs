@@ -7,13 +7,17 @@ use super::{Options, View, head, sequence};
 use crate::rows::{GAP_NS, Joiner, Observers, Row};
 use crate::story::{Act, Seen, Talk, Teller};
 
+/// Conversations that are held open at most. Of one whose end is missing among the events nothing more
+/// comes; without a bound those would add up.
+const OPEN_MAX: usize = 16_384;
+
 /// At most this many acts of a row are remembered.
 const ACTS_MAX: usize = 1;
 
 /// Makes lines of events that still come in, the same that [`draw`](super::draw) makes of the file.
 ///
 /// What is finished is dropped: the memory it takes depends on how many conversations are open, not on
-/// how long it runs.
+/// how long it runs. At most 16,384 are held; beyond them those go that were silent for longest.
 ///
 /// ```
 /// use adit_trace::text::{Live, Options};
@@ -121,16 +125,37 @@ impl Live {
         let mut page = Page::default();
         let numbers: Vec<u64> = self.open.keys().copied().collect();
         for number in numbers {
-            let mut rows = Vec::new();
-            let Some(open) = self.open.get_mut(&number) else { continue };
-            std::mem::take(&mut open.joiner).finish(&mut rows);
-            self.rows(number, &rows, &mut page);
+            self.let_go(number, &mut page);
         }
         page.take()
     }
 
+    /// Lets go of the eighth that has been silent for longest, after its last rows.
+    fn shed(&mut self, page: &mut Page) {
+        let mut silent: Vec<_> =
+            self.open.iter().map(|(number, open)| (open.last_at, *number)).collect();
+        silent.sort_unstable();
+        silent.truncate(OPEN_MAX / 8);
+        for (_, number) in silent {
+            self.let_go(number, page);
+            self.open.remove(&number);
+            self.teller.forget(number);
+        }
+    }
+
+    /// The last rows of a conversation.
+    fn let_go(&mut self, number: u64, page: &mut Page) {
+        let mut rows = Vec::new();
+        let Some(open) = self.open.get_mut(&number) else { return };
+        std::mem::take(&mut open.joiner).finish(&mut rows);
+        self.rows(number, &rows, page);
+    }
+
     fn acts(&mut self, talk: Talk, acts: Vec<Act>, page: &mut Page) {
         let number = talk.number;
+        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&number) {
+            self.shed(page);
+        }
         let is_relay = self
             .teller
             .story()
