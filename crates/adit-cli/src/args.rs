@@ -62,7 +62,7 @@ pub(crate) enum Verb {
     },
     /// Explain a topic
     Help {
-        /// What to explain; without one, the overview.
+        /// What to explain, or a command; without one, the overview.
         topic: Option<Topic>,
     },
 }

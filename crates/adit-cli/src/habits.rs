@@ -23,6 +23,13 @@ pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
             let what = format!("adit {word} is not part of this version");
             return Err(usage(what, &format!("a host of that name: adit connect {word} PORT")));
         }
+        // The help of a command is its own.
+        "help" if words.get(1).is_some_and(|word| VERBS.contains(&word.as_str())) => {
+            let verb = VERBS.into_iter().find(|verb| *verb == words[1]).unwrap_or_default();
+            let rest = words.into_iter().skip(2).chain(["--help".to_owned()]).map(Into::into);
+            let words = [program, verb.into()].into_iter().chain(rest).collect();
+            return Ok(Spelled { verb, words, notes: Vec::new() });
+        }
         word if is_listen(word) => ("serve", without_l(words)),
         "lab" => experiment(words)?,
         word => match VERBS.iter().find(|verb| **verb == word) {
@@ -251,6 +258,8 @@ mod tests {
         assert_eq!(spelled("serve echo 7000").unwrap(), "serve echo 7000");
         assert_eq!(spelled("--help").unwrap(), "--help");
         assert_eq!(spelled("lab cut -Nn 1 2").unwrap(), "lab cut -n 1 2");
+        assert_eq!(spelled("help forward").unwrap(), "forward --help");
+        assert_eq!(spelled("help eof").unwrap(), "help eof");
         assert_eq!(spelled("").unwrap(), "");
         assert_eq!(spelled("-lkv 7000").unwrap(), "serve -v 7000");
         assert_eq!(spelled("-vNw 5 host 80").unwrap(), "connect -vw 5 host 80");

@@ -26,12 +26,15 @@ mod steps;
 mod topics;
 mod wait;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use adit::event::Payload;
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Cli, Shell, Verb};
+use args::{Cli, Json, Say, Shell, Verb};
 use exit::Exit;
+use say::{Part, Voice};
 
 fn main() -> ExitCode {
     run().leave()
@@ -40,9 +43,10 @@ fn main() -> ExitCode {
 fn run() -> Exit {
     let words: Vec<_> = std::env::args_os().collect();
     let is_bare = words.len() < 2;
+    let json = json(&words);
     let spelled = match habits::spell_out(words) {
         Ok(spelled) => spelled,
-        Err(trap) => return usage(&trap),
+        Err(trap) => return usage(&trap, json),
     };
     if is_bare {
         // Nothing was asked for, so nothing was done, and that is no success.
@@ -55,10 +59,10 @@ fn run() -> Exit {
             say::print(&error.to_string());
             return Exit::OK;
         }
-        Err(error) => return usage(&complaint::of(&error, spelled.verb)),
+        Err(error) => return usage(&complaint::of(&error, spelled.verb), json),
     };
-    for note in spelled.notes {
-        say::note(note);
+    if json.is_none() {
+        spelled.notes.into_iter().for_each(say::note);
     }
     match cli.verb {
         Verb::Connect(args) => connect::run(&args),
@@ -79,9 +83,28 @@ fn run() -> Exit {
     }
 }
 
-fn usage(error: &adit::Error) -> Exit {
-    say::note(&say::error_text(error));
+fn usage(error: &adit::Error, json: Option<(Json, Part)>) -> Exit {
+    match json {
+        Some((json, part)) => {
+            let say = Say { json: Some(json), verbose: false, quiet: false };
+            Voice::new(&say, part, Payload::None).error(error);
+        }
+        None => say::note(&say::error_text(error)),
+    }
     Exit::of(error.code())
+}
+
+/// Where a program looks for events, if it asks for them, whether or not the rest can be understood.
+fn json(words: &[OsString]) -> Option<(Json, Part)> {
+    let flags = words.iter().skip(1).take_while(|word| *word != "--");
+    let mut asked = flags.filter_map(|word| word.to_str()?.strip_prefix("--json"));
+    let json = match asked.find(|rest| rest.is_empty() || rest.starts_with('='))? {
+        "=stdout" => Json::Stdout,
+        _ => Json::Stderr,
+    };
+    let verb = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+    let is_free = matches!(verb, "forward" | "explain" | "wait");
+    Some((json, if is_free { Part::Onlooker } else { Part::Client }))
 }
 
 /// The completion script, from the same definition as the parser.

@@ -1,7 +1,8 @@
 //! Saved traces: one, or those of the two ends of a conversation.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _};
+use std::io::{BufReader, Cursor, Read as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use adit::escape::escape_line;
@@ -17,7 +18,6 @@ use crate::say::Voice;
 
 /// The files that the words name; none if they are addresses.
 pub(super) fn named(words: &[String]) -> adit::Result<Option<Vec<PathBuf>>> {
-    let is_file = |word: &String| Path::new(word).is_file();
     let Some(first) = words.first() else { return Ok(None) };
     if !is_file(first) {
         // What looks like the path of a file is meant as one.
@@ -29,13 +29,21 @@ pub(super) fn named(words: &[String]) -> adit::Result<Option<Vec<PathBuf>>> {
             _ => Ok(None),
         };
     }
-    if let Some(missing) = words.iter().find(|word| !is_file(word)) {
+    if let Some(missing) = words.iter().find(|word| !is_file(word.as_str())) {
         return Err(no_file(missing));
     }
     match words {
         [_] | [_, _] => Ok(Some(words.iter().map(PathBuf::from).collect())),
         _ => Err(usage("more than two traces", "one, or those of the two ends of a conversation")),
     }
+}
+
+/// Does a word name a file to be read? A pipe or device has to be written as a path, as in `/dev/stdin`: a
+/// plain word may be a host.
+fn is_file(word: &str) -> bool {
+    let Ok(there) = Path::new(word).metadata() else { return false };
+    let kind = there.file_type();
+    kind.is_file() || (word.contains('/') && (kind.is_fifo() || kind.is_char_device()))
 }
 
 fn no_file(word: &str) -> Error {
@@ -90,12 +98,13 @@ fn story(path: &Path) -> adit::Result<Story> {
     };
     let open = || {
         let mut file = File::open(path)?;
-        let mut head = [0; 16];
-        let bytes = file.read(&mut head)?;
-        file.rewind()?;
-        Ok((file, capture::is_capture(head.get(..bytes).unwrap_or_default())))
+        let mut head = Vec::new();
+        // A pipe gives what there is, and cannot go back.
+        file.by_ref().take(16).read_to_end(&mut head)?;
+        let is_capture = capture::is_capture(&head);
+        Ok((Cursor::new(head).chain(file), is_capture))
     };
-    let (file, is_capture) = open().map_err(|error| failed(ReadError::Io(error)))?;
-    let source = BufReader::with_capacity(256 << 10, file);
+    let (whole, is_capture) = open().map_err(|error| failed(ReadError::Io(error)))?;
+    let source = BufReader::with_capacity(256 << 10, whole);
     if is_capture { capture::read(source) } else { read(source) }.map_err(failed)
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use adit::escape::escape_line;
+use adit::system::files::Replacement;
 use adit::{Blame, Code, Error};
 use adit_trace::text::{Options, View};
 use adit_trace::{Story, html, jsonl, mermaid, pcapng, rules, svg, text};
@@ -61,14 +62,15 @@ impl Output {
         &self.options
     }
 
-    /// Makes the file, so that one that cannot be written is known before the conversation and not after.
+    /// Tries to make the file, so that one that cannot be written is known before the conversation and not
+    /// after.
     pub(super) fn begin(&self) -> adit::Result<()> {
         let Some((path, _)) = &self.file else { return Ok(()) };
         // The reader of a pipe would take this for its end.
         if path.metadata().is_ok_and(|there| there.file_type().is_fifo()) {
             return Ok(());
         }
-        adit::system::files::create_private(path).map(drop).map_err(|error| failed(path, error))
+        Replacement::of(path).map(drop).map_err(|error| failed(path, error))
     }
 
     /// Leaves of a story the conversation that is asked for; says whether there is one to draw.
@@ -87,8 +89,8 @@ impl Output {
         let shown = escape_line(path.as_os_str().as_encoded_bytes(), 200);
         let failed = |error| failed(path, error);
         let bytes = self.bytes(story, *format).map_err(failed)?;
-        let mut file = adit::system::files::create_private(path).map_err(failed)?;
-        file.write_all(&bytes).map_err(failed)?;
+        let mut file = Replacement::of(path).map_err(failed)?;
+        file.write_all(&bytes).and_then(|()| file.finish()).map_err(failed)?;
         voice.note(&format!("written: {shown}, {}", crate::connect::size(bytes.len() as u64)));
         Ok(())
     }
