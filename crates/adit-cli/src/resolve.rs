@@ -99,7 +99,7 @@ fn of_family(address: Address, net: &Net) -> Result<Vec<Address>> {
     };
     let fits = |ip: IpAddr| (!net.v4 || ip.is_ipv4()) && (!net.v6 || ip.is_ipv6());
     match &address.place {
-        Place::Name(name, port) if net.numeric => {
+        Place::Name(name, port) if net.numeric && address.place.is_looked_up() => {
             let what = format!("\"{}:{port}\" is a name, and -n looks up none", shown(name));
             let error = Error::new(Code::Name, Blame::Caller, what);
             Err(error.with_hint("write the IP address, or leave -n out"))

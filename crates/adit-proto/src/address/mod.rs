@@ -17,7 +17,7 @@ pub use units::{UnitError, parse_duration, parse_rate, parse_size};
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::endpoint::Transport;
 use crate::escape::escape_line;
@@ -62,6 +62,16 @@ pub enum Place {
     Path(String),
     /// `@a`, a Unix socket in the abstract namespace.
     Abstract(String),
+}
+
+impl Place {
+    /// Is it a name that has to be looked up? An IPv6 address with the name of an interface is none: the
+    /// system itself knows its interfaces (RFC 4007, section 11).
+    pub fn is_looked_up(&self) -> bool {
+        let Self::Name(name, _) = self else { return false };
+        let ip = name.split_once('%').map(|(ip, _zone)| ip.parse::<Ipv6Addr>());
+        !matches!(ip, Some(Ok(_)))
+    }
 }
 
 /// What an address is for.

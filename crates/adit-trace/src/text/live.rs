@@ -213,3 +213,28 @@ impl Live {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Live, OPEN_MAX, Options};
+
+    const MANY: usize = OPEN_MAX + OPEN_MAX / 4;
+
+    #[test]
+    fn conversations_whose_end_is_missing_do_not_add_up() {
+        let mut live = Live::new(Options::default());
+        let mut connected = 0;
+        for number in 0..MANY {
+            let open = format!(
+                "{{\"v\":1,\"n\":{number},\"t\":{number}.5,\"ev\":\"open\",\"conn\":{number},\
+                 \"role\":\"server\",\"peer\":\"127.0.0.1:5000\"}}"
+            );
+            let lines = live.line(&open);
+            connected += lines.iter().filter(|line| line.contains("connected")).count();
+            assert!(live.open.len() <= OPEN_MAX);
+        }
+        assert!(live.teller.story().talks.len() <= OPEN_MAX, "nor does what is told of them");
+        connected += live.finish().iter().filter(|line| line.contains("connected")).count();
+        assert_eq!(connected, MANY, "each is drawn once");
+    }
+}

@@ -24,7 +24,7 @@ pub(super) async fn lookup(address: &Address, dial: &Dial) -> Result<Vec<SocketA
             let both: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
             both.map(|ip| SocketAddr::new(ip, *port)).to_vec()
         }
-        Place::Name(name, port) if dial.numeric_only => {
+        Place::Name(name, port) if dial.numeric_only && address.place.is_looked_up() => {
             let what = format!("\"{name}:{port}\" is a name, and names are not looked up");
             let hint = "write the IP address, or allow look-ups";
             return Err(Error::new(Code::Name, Blame::Caller, what).with_hint(hint));
