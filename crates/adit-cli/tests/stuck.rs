@@ -302,6 +302,25 @@ fn by_hand_what_is_typed_goes_out_while_nobody_reads_what_is_said() {
 }
 
 #[test]
+fn by_hand_a_client_that_says_all_before_it_listens_is_heard() {
+    let scratch = Scratch::new();
+    let path = scratch.join("in");
+    let mut program = Program::start(&mut adit(&["serve", &path]));
+    ready(&path);
+    let (said, typed) = (noise(1, 12 << 20), noise(2, 12 << 20));
+    program.feed(typed.clone());
+    let mut peer = connect(&path);
+    peer.write_all(&said).unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut heard = Vec::new();
+    peer.read_to_end(&mut heard).unwrap();
+    assert!(heard == typed, "{} of {} bytes", heard.len(), typed.len());
+    assert!(program.out.wait_for_bytes(said.len()) == said);
+    program.signal(Signal::TERM);
+    assert_eq!(program.wait().status, 0);
+}
+
+#[test]
 fn payload_as_events_is_waited_for_and_none_is_lost() {
     let scratch = Scratch::new();
     let path = scratch.join("in");

@@ -52,6 +52,9 @@ pub(super) struct Desk {
     printer: Printer,
     printing: mpsc::Receiver<Said>,
     voice: Voice,
+    /// What the only client has no room for yet. Nothing is typed to anybody before it, but what clients
+    /// say is printed: this one may take nothing because nobody takes what it says.
+    waiting: Option<(mpsc::Sender<Bytes>, Bytes)>,
     dropped: u64,
     is_over: bool,
 }
@@ -111,6 +114,7 @@ pub(super) fn start(
         printer: Printer::new(&args.talk, say),
         printing,
         voice: say.clone(),
+        waiting: None,
         dropped: 0,
         is_over: false,
     };
@@ -129,7 +133,8 @@ impl Desk {
     async fn attend(&mut self) -> Code {
         loop {
             // Piped input waits for somebody to hear it.
-            let may_read = !self.is_over && (self.is_terminal || self.hub.count() > 0);
+            let is_heard = self.is_terminal || self.hub.count() > 0;
+            let may_read = !self.is_over && is_heard && self.waiting.is_none();
             tokio::select! {
                 // A reader that is slow slows down who speaks; what is typed goes on all the same.
                 printed = self.printer.step(&mut self.printing) => {
@@ -137,6 +142,7 @@ impl Desk {
                         return code;
                     }
                 }
+                () = hand_over(&mut self.waiting), if self.waiting.is_some() => {}
                 () = self.hub.arrived.notified(), if !may_read && !self.is_over => {}
                 piece = self.keyboard.recv(), if may_read => self.typed(piece).await,
             }
@@ -169,19 +175,20 @@ impl Desk {
         let alone = clients.len() == 1;
         for ear in clients {
             if let Ear::Stream(sender) = ear {
-                self.deliver(&sender, piece.clone(), alone).await;
+                self.deliver(sender, piece.clone(), alone);
             }
         }
     }
 
     /// One client is waited for: nothing is lost. Of several, one that does not keep up must not hold
     /// up the others: it loses the piece, and that is said.
-    async fn deliver(&mut self, sender: &mpsc::Sender<Bytes>, piece: Bytes, alone: bool) {
-        if alone {
-            // A client that has just left takes nothing more.
-            drop(sender.send(piece).await);
-        } else if let Err(mpsc::error::TrySendError::Full(piece)) = sender.try_send(piece) {
-            self.say_dropped(piece.len());
+    fn deliver(&mut self, sender: mpsc::Sender<Bytes>, piece: Bytes, alone: bool) {
+        // A client that has just left takes nothing more.
+        if let Err(mpsc::error::TrySendError::Full(piece)) = sender.try_send(piece) {
+            match alone {
+                true => self.waiting = Some((sender, piece)),
+                false => self.say_dropped(piece.len()),
+            }
         }
     }
 
@@ -228,6 +235,18 @@ impl Desk {
             self.printer.flush().await?;
         }
         self.printer.finish().await
+    }
+}
+
+/// Waits until a client has room for the piece that waits for it, or has left.
+///
+/// Cancel safe: a dropped call has handed over nothing.
+async fn hand_over(waiting: &mut Option<(mpsc::Sender<Bytes>, Bytes)>) {
+    let Some((client, _)) = waiting else { return };
+    let client = client.clone();
+    let room = client.reserve().await;
+    if let (Some((_, piece)), Ok(room)) = (waiting.take(), room) {
+        room.send(piece);
     }
 }
 
