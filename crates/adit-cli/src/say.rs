@@ -102,8 +102,8 @@ impl Voice {
         // A client's one conversation may wait.
         let has_many = matches!(part, Part::Server | Part::Relay);
         let lines = has_many.then(|| match to_stdout {
-            true => Lines::to(Patient(std::io::stdout()), "adit log"),
-            false => Lines::to(Patient(std::io::stderr()), "adit log"),
+            true => Lines::to(Patient::new(std::io::stdout()), "adit log"),
+            false => Lines::to(Patient::new(std::io::stderr()), "adit log"),
         });
         let voice = Self(Arc::new(Inner {
             json: say.json,
@@ -330,7 +330,8 @@ impl Voice {
             let at = trace::now().saturating_sub(self.0.start).as_micros();
             let v = adit::event::SCHEMA;
             self.say(Full::Drop, |n, line| {
-                let record = format!("{{\"v\":{v},\"n\":{n},\"t\":{at},\"ev\":\"{word}\"{fields}}}");
+                let record =
+                    format!("{{\"v\":{v},\"n\":{n},\"t\":{at},\"ev\":\"{word}\"{fields}}}");
                 line.push_str(&record);
             });
         }

@@ -316,14 +316,13 @@ mod tests {
     #[test]
     fn a_line_that_may_not_be_lost_waits_for_room() {
         let (mut reader, lines) = pipe();
-        let writer = lines.clone();
         let long = "x".repeat(1 << 16);
         let count = 3 * WAITING_MAX / long.len();
         let feeder = std::thread::spawn(move || {
             for _ in 0..count {
-                writer.add(Full::Wait, missing, |_number, text| text.push_str(&long));
+                lines.add(Full::Wait, missing, |_number, text| text.push_str(&long));
             }
-            writer.finish(None, missing)
+            lines.finish(None, missing)
         });
         let mut text = Vec::new();
         reader.read_to_end(&mut text).unwrap();

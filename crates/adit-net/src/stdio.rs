@@ -124,7 +124,14 @@ pub type Pieces = Receiver<io::Result<Vec<u8>>>;
 /// An output that is waited for where a write would block: its description is shared, and somebody may
 /// have made it nonblocking.
 #[derive(Debug)]
-pub struct Patient<W>(pub W);
+pub struct Patient<W>(W);
+
+impl<W: Write + AsFd> Patient<W> {
+    /// An output over this one.
+    pub const fn new(sink: W) -> Self {
+        Self(sink)
+    }
+}
 
 impl<W: Write + AsFd> Write for Patient<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -156,7 +163,7 @@ pub struct Writer {
 impl Writer {
     /// Starts the thread.
     pub fn new(sink: impl Write + AsFd + Send + 'static) -> Self {
-        let mut sink = Patient(sink);
+        let mut sink = Patient::new(sink);
         let (pieces, mut waiting) = tokio::sync::mpsc::channel::<Vec<u8>>(WAITING);
         let (report, result) = tokio::sync::watch::channel(None);
         let write = move || {

@@ -28,13 +28,13 @@ use crate::transport::Transport;
 use crate::{Code, Codec};
 
 mod clock;
+mod end;
 mod input;
-mod report;
 
 use clock::Clock;
+use end::Owed;
+pub(crate) use end::{is_broken, report};
 use input::Skipping;
-use report::Owed;
-pub(crate) use report::report;
 
 /// Messages that are handled in one turn of a conversation. Then the others of its thread have theirs:
 /// one peer that sends many small messages must not hold them up, nor may it publish more to a room in
@@ -77,11 +77,6 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     context.observers.call(Some((peer.number(), peer.remote())), close, None);
     owed.closed = None;
     report(&context, &peer, closed, unconfirmed)
-}
-
-/// After these nothing can be sent any more, not even an end.
-pub(crate) fn is_broken(code: Code) -> bool {
-    matches!(code, Code::Reset | Code::DeadPeer | Code::StallTimeout | Code::Unreachable)
 }
 
 /// How far the peer's direction is.
@@ -483,19 +478,6 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             }
         }
         closed
-    }
-}
-
-impl<T: Transport, C: Codec, H: Handler> Drop for Conversation<'_, T, C, H> {
-    /// Cut in the middle, by the end of the server: it is told all the same, and so is the handler.
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let closed = self.say_goodbye(self.context.cut_code());
-        let close = (Call::Close, self.io.descriptor());
-        self.context.observers.call(Some((self.peer.number(), self.peer.remote())), close, None);
-        report(&self.context, &self.peer, closed, self.io.unacknowledged());
     }
 }
 

@@ -1,9 +1,12 @@
-//! How a conversation ended, told and counted.
+//! How the end of a conversation is told, whatever ends it.
 
-use crate::Code;
+use super::Conversation;
 use crate::context::Context;
-use crate::event::{Action, What};
+use crate::event::{Action, Call, What};
+use crate::handler::Handler;
 use crate::peer::{Closed, Peer};
+use crate::transport::Transport;
+use crate::{Code, Codec};
 
 /// The report of a conversation that is over, while its close goes on. The end of the server may cut
 /// that too; then nobody knows whether everything arrived.
@@ -45,4 +48,22 @@ pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed
     context.totals.drop_messages(peer.desk().dropped());
     context.totals.close(&closed);
     closed
+}
+
+/// After these nothing can be sent any more, not even an end.
+pub(crate) fn is_broken(code: Code) -> bool {
+    matches!(code, Code::Reset | Code::DeadPeer | Code::StallTimeout | Code::Unreachable)
+}
+
+impl<T: Transport, C: Codec, H: Handler> Drop for Conversation<'_, T, C, H> {
+    /// Cut in the middle, by the end of the server: it is told all the same, and so is the handler.
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let closed = self.say_goodbye(self.context.cut_code());
+        let close = (Call::Close, self.io.descriptor());
+        self.context.observers.call(Some((self.peer.number(), self.peer.remote())), close, None);
+        report(&self.context, &self.peer, closed, self.io.unacknowledged());
+    }
 }
