@@ -18,6 +18,7 @@ pub(crate) struct Exit {
 pub(crate) const SIGINT: i32 = 2;
 pub(crate) const SIGTERM: i32 = 15;
 pub(crate) const SIGHUP: i32 = 1;
+pub(crate) const SIGUSR1: i32 = adit::system::process::USR1;
 
 impl Exit {
     /// Everything ended as it should.

@@ -98,10 +98,11 @@ fn usage(error: &adit::Error, json: Option<(Json, Part)>) -> Exit {
 fn json(words: &[OsString]) -> Option<(Json, Part)> {
     let flags = words.iter().skip(1).take_while(|word| *word != "--");
     let mut asked = flags.filter_map(|word| word.to_str()?.strip_prefix("--json"));
-    let json = match asked.find(|rest| rest.is_empty() || rest.starts_with('='))? {
-        "=stdout" => Json::Stdout,
-        _ => Json::Stderr,
-    };
+    let json = asked.find_map(|rest| match rest {
+        "" | "=stderr" => Some(Json::Stderr),
+        "=stdout" => Some(Json::Stdout),
+        _ => None,
+    })?;
     let verb = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
     let is_free = matches!(verb, "forward" | "explain" | "wait");
     Some((json, if is_free { Part::Onlooker } else { Part::Client }))

@@ -1,32 +1,24 @@
 //! The runtime of a command, and the signals that end it.
 
-use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant, sleep};
 
-use adit::system::process::{end_by_signal, is_ignored};
+use adit::system::process::{catch, caught, end_by_signal, is_ignored};
 use adit::{Blame, Code, Error, Result};
 
-use crate::exit::{SIGHUP, SIGINT, SIGTERM};
+use crate::exit::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// Runs a command on this thread.
 pub(crate) fn block_on<T>(command: impl Future<Output = T>) -> Result<T> {
-    let runtime = runtime().map_err(|error| {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
         Error::new(Code::Internal, Blame::Local, "cannot start").with_source(error)
     })?;
     let result = runtime.block_on(command);
     // A read of standard input that cannot be cancelled must not keep the process.
     runtime.shutdown_background();
     Ok(result)
-}
-
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
 }
 
 /// How long a command may take to end after its first signal.
@@ -79,15 +71,16 @@ impl Signals {
         // The first one, and the second; more are not listened to.
         let (told, ends) = channel(2);
         let (asked, reports) = channel(1);
-        let (ready, is_ready) = sync_channel(1);
-        let watch = move || {
-            let Ok(runtime) = runtime() else { return };
-            runtime.block_on(watch(patience, (told, asked), with_report, ready));
-        };
+        let watch = move || watch(patience, &told, &asked);
         let thread = std::thread::Builder::new().name("adit signals".to_owned());
-        // Without the thread, signals keep their default effect, which ends the process too.
+        // Without the thread, signals keep their default effect, which ends the process too; so does one
+        // that cannot be caught.
         if thread.spawn(watch).is_ok() {
-            let _none_if_they_cannot_be_caught = is_ready.recv();
+            let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+            let report = with_report.then_some(SIGUSR1);
+            for number in [Some(SIGINT), Some(SIGTERM), hangup, report].into_iter().flatten() {
+                drop(catch(number));
+            }
         }
         Self { ends, reports }
     }
@@ -112,89 +105,43 @@ impl Signals {
 }
 
 /// What the thread does: hands signals on, and sees to it that they are heeded.
-async fn watch(
-    patience: Patience,
-    (told, asked): (Sender<i32>, Sender<()>),
-    with_report: bool,
-    ready: SyncSender<()>,
-) {
-    let mut caught = Caught::new(with_report);
-    let _who_waits_for_it_has_not_gone = ready.send(());
+fn watch(patience: Patience, told: &Sender<i32>, asked: &Sender<()>) {
     let first = loop {
-        match caught.next().await {
-            Some(number) => break number,
-            None => {
-                let _none_if_one_waits = asked.try_send(());
+        match caught(None) {
+            // One that waits to be made is enough.
+            Some(SIGUSR1) => {
+                let _asked = asked.try_send(());
             }
+            Some(number) => break number,
+            None => {}
         }
     };
     // There is room for two, and a command that has ended already hears neither.
     let _told = told.try_send(first);
-    let deadline = Instant::now().checked_add(patience.of(first) + LAST_WORDS);
-    let last = tokio::select! {
-        second = caught.end() => {
+    let last = match end_within(patience.of(first).saturating_add(LAST_WORDS)) {
+        Some(second) => {
             let _told = told.try_send(second);
-            sleep(AT_ONCE).await;
+            std::thread::sleep(AT_ONCE);
             second
         }
-        () = until(deadline) => first,
+        None => first,
     };
     // It returns only if the signal has no such effect, and then there is nothing left to try.
     drop(end_by_signal(last));
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What the system tells.
-struct Caught {
-    interrupt: Option<Signal>,
-    terminate: Option<Signal>,
-    hangup: Option<Signal>,
-    report: Option<Signal>,
-}
-
-impl Caught {
-    fn new(with_report: bool) -> Self {
-        // One that cannot be caught keeps its default effect, which ends the process too.
-        let caught = |kind| signal(kind).ok();
-        let hangup = !is_ignored(SIGHUP);
-        Self {
-            interrupt: caught(SignalKind::interrupt()),
-            terminate: caught(SignalKind::terminate()),
-            hangup: hangup.then(|| caught(SignalKind::hangup())).flatten(),
-            report: with_report.then(|| caught(SignalKind::user_defined1())).flatten(),
+/// A signal that ends the command, if one comes in time.
+fn end_within(time: Duration) -> Option<i32> {
+    let end = Instant::now().checked_add(time);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return None;
         }
-    }
-
-    async fn next(&mut self) -> Option<i32> {
-        tokio::select! {
-            () = come(&mut self.interrupt) => Some(SIGINT),
-            () = come(&mut self.terminate) => Some(SIGTERM),
-            () = come(&mut self.hangup) => Some(SIGHUP),
-            () = come(&mut self.report) => None,
+        if let Some(number) = caught(left)
+            && number != SIGUSR1
+        {
+            return Some(number);
         }
-    }
-
-    async fn end(&mut self) -> i32 {
-        loop {
-            if let Some(number) = self.next().await {
-                return number;
-            }
-        }
-    }
-}
-
-async fn come(signal: &mut Option<Signal>) {
-    let came = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
-    };
-    if came.is_none() {
-        std::future::pending::<()>().await;
     }
 }

@@ -1,9 +1,13 @@
-//! Ending processes by signals.
+//! Ending processes by signals, and hearing of them.
 
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
+use rustix::fs::Timespec;
 use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::thread::futex;
 
 /// Ends this process by a signal it has caught before: gives the signal back its default effect and
 /// raises it. Returns only if that fails.
@@ -18,6 +22,47 @@ pub fn end_by_signal(number: i32) -> io::Result<()> {
     crate::sys::default_signal(number)?;
     kill_process(getpid(), signal)?;
     Ok(())
+}
+
+/// SIGUSR1, whose number is not the same on every kind of machine.
+pub const USR1: i32 = libc::SIGUSR1;
+
+/// Signals that have come and were not taken yet: signal n is bit n - 1.
+static CAUGHT: AtomicU32 = AtomicU32::new(0);
+
+/// From now on a signal is kept for [`caught`] instead of what it did before. Needs no descriptor.
+///
+/// # Errors
+/// It cannot be caught (sigaction(2)), or its number is not between 1 and 31.
+pub fn catch(number: i32) -> io::Result<()> {
+    if !(1..32).contains(&number) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    crate::sys::catch_signal(number, note)
+}
+
+/// Runs in the middle of anything: it takes no lock and allocates nothing. The system call is made without
+/// the C library, so no error number of the interrupted code is lost.
+extern "C" fn note(number: i32) {
+    CAUGHT.fetch_or(1_u32.wrapping_shl((number - 1).cast_unsigned()), SeqCst);
+    let _woken_or_nobody_waits = futex::wake(&CAUGHT, futex::Flags::PRIVATE, 1);
+}
+
+/// Waits for a signal that is [caught](catch), about as long as `within`, and gives its number. None may
+/// come early: whoever waits for a time looks at the clock. One thread waits; the same signal twice before
+/// it looks is one.
+pub fn caught(within: Option<Duration>) -> Option<i32> {
+    if CAUGHT.load(SeqCst) == 0 {
+        let within = within.and_then(|within| Timespec::try_from(within).ok());
+        let _whatever_woke_it = futex::wait(&CAUGHT, futex::Flags::PRIVATE, 0, within.as_ref());
+    }
+    let set = CAUGHT.load(SeqCst);
+    if set == 0 {
+        return None;
+    }
+    let bit = set.trailing_zeros();
+    CAUGHT.fetch_and(!(1 << bit), SeqCst);
+    i32::try_from(bit + 1).ok()
 }
 
 /// Was this process started with a signal ignored, as nohup(1) does with SIGHUP? Whoever did it wants
@@ -58,7 +103,28 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ignored, is_ignored};
+    use super::{catch, caught, getpid, ignored, is_ignored, kill_process};
+    use rustix::process::Signal;
+    use std::time::Duration;
+
+    #[test]
+    fn a_signal_that_is_caught_is_heard_once() {
+        let signal = Signal::USR2;
+        catch(signal.as_raw()).unwrap();
+        let within = Some(Duration::from_secs(20));
+        for _ in 0..3 {
+            let waiting = std::thread::spawn(move || {
+                // It may be woken for nothing; not so often.
+                (0..100).find_map(|_| caught(within))
+            });
+            kill_process(getpid(), signal).unwrap();
+            assert_eq!(waiting.join().unwrap(), Some(signal.as_raw()));
+        }
+        assert_eq!(caught(Some(Duration::from_millis(1))), None);
+        for number in [0, -1, 32, Signal::KILL.as_raw()] {
+            catch(number).unwrap_err();
+        }
+    }
 
     #[test]
     fn the_set_of_ignored_signals_is_read() {

@@ -87,6 +87,26 @@ pub(crate) fn default_signal(signal: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Calls `note` when a signal comes; system calls that it interrupts are made again (signal(7)).
+///
+/// `note` may do only what signal-safety(7) allows.
+pub(crate) fn catch_signal(
+    signal: libc::c_int,
+    note: extern "C" fn(libc::c_int),
+) -> io::Result<()> {
+    // SAFETY: all of sigaction is integers and a set of bits, for which zero is a value: no flags and no
+    // signal blocked meanwhile.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = note as *const () as libc::sighandler_t;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: `action` is whole, its function has the form of a handler without SA_SIGINFO, and the old
+    // action is not asked for.
+    match unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Bytes sent and not acknowledged.
 pub(crate) fn outgoing_queue(socket: BorrowedFd<'_>) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
