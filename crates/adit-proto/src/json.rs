@@ -1,6 +1,4 @@
 //! JSON strings and base64, as event lines need them.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 /// Appends `text` as a JSON string with its quotes (RFC 8259, section 7). Everything that could end
 /// the line or act on a terminal is escaped.

@@ -4,6 +4,21 @@
 //! hostile byte and every order of events can be tested without a network. The crate `adit` awaits
 //! and spawns on top of it; `adit-net` names the operating system.
 #![forbid(unsafe_code)]
+// What decodes foreign bytes must have no operation that can panic, and no number that is another one
+// behind a cast. Nearly every module here decodes, so the rule is the crate's. Tests may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod access;
 pub mod address;

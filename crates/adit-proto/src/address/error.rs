@@ -1,6 +1,4 @@
 //! What may be wrong with an address, and the words for it.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::UNIX_NAME_BYTES_MAX;
 use super::keys::{is_for_tls, names};

@@ -1,6 +1,4 @@
 //! Keys: the options behind an address, `,ttl=1,broadcast`.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt;
 

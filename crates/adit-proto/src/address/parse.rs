@@ -1,6 +1,4 @@
 //! Reading addresses; what is none becomes an [`AddressError`].
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 

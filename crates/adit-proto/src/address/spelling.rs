@@ -1,6 +1,4 @@
 //! Spelling: the known word somebody most likely meant.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 /// Longest word that is compared at all; no known word is near to a longer one.
 const WORD_BYTES_MAX: usize = 40;

@@ -1,5 +1,4 @@
 //! Delimited: messages separated by one byte or by a short text.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{BoxError, Codec, Frame, Skip, Unframeable};
 

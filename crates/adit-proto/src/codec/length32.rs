@@ -1,5 +1,4 @@
 //! Length32: a 32-bit length in front of every message.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{BoxError, Codec, Frame, Skip, Unframeable};
 

@@ -1,5 +1,4 @@
 //! Lines: one message per line, `\n` or `\r\n` removed.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use super::{BoxError, Codec, Frame, Skip, Unframeable};
 

@@ -112,7 +112,7 @@ impl Event<'_> {
                 if self.peer.is_some_and(|peer| peer.transport().is_datagram()) {
                     field(line, ',', "msg", seq);
                 } else {
-                    let end = off.saturating_add(bytes.len() as u64);
+                    let end = off.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                     line.push_str(&format!(",\"off\":[{off},{end}]"));
                 }
             }
