@@ -7,6 +7,19 @@
 //! write it: who listened, and every conversation with what each side did, in order. The pictures are
 //! drawn from the story.
 #![forbid(unsafe_code)]
+// A foreign trace or capture must not end the program that draws it. The modules that decode are held
+// to more: they neither index nor calculate without a check. Tests may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod capture;
 pub mod html;

@@ -1,4 +1,5 @@
 //! One line of a trace, as it is written: schema version 1, fields that are unknown here passed over.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::borrow::Cow;
 
@@ -95,6 +96,7 @@ pub(crate) fn nanos(micros: f64) -> u64 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
+            clippy::as_conversions,
             reason = "positive, and a float saturates"
         )]
         return nanos as u64;
@@ -113,22 +115,25 @@ pub(crate) fn payload(line: &Line<'_>) -> Box<[u8]> {
 
 fn base64(digits: &str) -> Box<[u8]> {
     let value = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'A'..=b'Z' => byte.checked_sub(b'A'),
+        b'a'..=b'z' => byte.checked_sub(b'a' - 26),
+        b'0'..=b'9' => byte.checked_add(52 - b'0'),
         b'+' => Some(62),
         b'/' => Some(63),
         _ => None,
     };
-    let (mut held, mut bits) = (0_u32, 0);
-    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
+    let (mut held, mut bits) = (0_u32, 0_u32);
+    let mut bytes = Vec::with_capacity(digits.len().div_ceil(4).saturating_mul(3));
     for six in digits.bytes().filter_map(value) {
         held = (held << 6 | u32::from(six)) & 0xffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.extend((held >> bits).to_be_bytes().last());
-        }
+        bits = match bits.checked_sub(2) {
+            // A byte is whole: the 6 bits are 8 less 2.
+            Some(left) => {
+                bytes.extend((held >> left).to_be_bytes().last());
+                left
+            }
+            None => 6,
+        };
     }
     bytes.into()
 }

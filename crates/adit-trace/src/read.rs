@@ -1,4 +1,5 @@
 //! Reading a trace: every line that can be read is taken, what cannot is said.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::io::BufRead;
 
@@ -24,14 +25,14 @@ pub fn read(mut source: impl BufRead) -> Result<Story, ReadError> {
         if bytes == 0 {
             break;
         }
-        number += 1;
+        number = number.saturating_add(1);
         let is_whole = line.ends_with(b"\n");
         let text = String::from_utf8_lossy(&line);
         if text.trim().is_empty() {
             continue;
         }
         match teller.line(text.trim()) {
-            Ok(()) => taken += 1,
+            Ok(()) => taken = taken.saturating_add(1),
             Err(_) if !is_whole => broken.is_cut = true,
             Err(why) => broken.add(number, why),
         }
@@ -80,7 +81,7 @@ struct Broken {
 
 impl Broken {
     fn add(&mut self, number: u64, why: String) {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.first.get_or_insert((number, why));
     }
 
@@ -104,12 +105,12 @@ fn next_line(source: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<u
         if piece.is_empty() {
             return Ok(bytes);
         }
-        let end = piece.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let end = piece.iter().position(|byte| *byte == b'\n').map(|at| at.saturating_add(1));
         let used = end.unwrap_or(piece.len());
         let room = LINE_BYTES_MAX.saturating_sub(line.len());
         line.extend(piece.iter().take(used.min(room)));
         source.consume(used);
-        bytes += used;
+        bytes = bytes.saturating_add(used);
         if end.is_some() {
             if bytes > LINE_BYTES_MAX {
                 line.push(b'\n');

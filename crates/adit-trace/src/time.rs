@@ -1,4 +1,5 @@
 //! Wall clock time: between RFC 3339 and nanoseconds since 1970, UTC, without a clock.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 const NANOS: u64 = 1_000_000_000;
 const DAY_SECONDS: u64 = 86_400;
@@ -34,8 +35,11 @@ pub(crate) fn nanos(text: &str) -> Option<u64> {
     let digits = if digits.is_empty() { "0" } else { digits };
     let scale = 10_u64.checked_pow(9_u32.checked_sub(u32::try_from(digits.len()).ok()?)?)?;
     let fraction = number(digits)?.checked_mul(scale)?;
-    let seconds = days(year, month, day) * DAY_SECONDS + hour * 3600 + minute * 60 + second;
-    seconds.checked_add_signed(-ahead_seconds)?.checked_mul(NANOS)?.checked_add(fraction)
+    let of_day =
+        hour.checked_mul(3600)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)?;
+    let seconds = days(year, month, day).checked_mul(DAY_SECONDS)?.checked_add(of_day)?;
+    let seconds = seconds.checked_add_signed(ahead_seconds.checked_neg()?)?;
+    seconds.checked_mul(NANOS)?.checked_add(fraction)
 }
 
 /// Takes `Z` or `+01:00` off; how many seconds that zone is ahead.
@@ -50,8 +54,9 @@ fn zone(clock: &str) -> Option<(&str, i64)> {
     if hours > 23 || minutes > 59 {
         return None;
     }
-    let seconds = i64::try_from(hours * 3600 + minutes * 60).ok()?;
-    Some((clock, if zone.starts_with('-') { -seconds } else { seconds }))
+    let seconds = hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?;
+    let seconds = i64::try_from(seconds).ok()?;
+    Some((clock, if zone.starts_with('-') { seconds.checked_neg()? } else { seconds }))
 }
 
 fn number(digits: &str) -> Option<u64> {
@@ -61,6 +66,10 @@ fn number(digits: &str) -> Option<u64> {
 
 /// The date of a day since 1970. Years are counted from March, so that the leap day comes last
 /// (Howard Hinnant, `chrono`-compatible low-level date algorithms).
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "a day of 64 bits of nanoseconds, and no part is less than what is taken from it"
+)]
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
@@ -73,6 +82,10 @@ fn date(days: u64) -> (u64, u64, u64) {
 }
 
 /// The day since 1970 of a date from 1970 on.
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "year, month and day were looked at, and the first day is that of 1970"
+)]
 fn days(year: u64, month: u64, day: u64) -> u64 {
     let year = year - u64::from(month <= 2);
     let (era, of_era) = (year / 400, year % 400);

@@ -258,3 +258,11 @@ fn a_capture_becomes_a_trace() {
     let back = read::read(lines.as_bytes()).unwrap();
     assert_eq!(format!("{back:?}"), format!("{story:?}"));
 }
+
+#[test]
+fn the_last_number_there_is_breaks_nothing() {
+    let line = |n: u64| format!(r#"{{"v":1,"n":{n},"t":1,"ev":"drain"}}"#);
+    let trace = [line(u64::MAX - 1), line(u64::MAX), line(0)].join("\n") + "\n";
+    let story = read::read(trace.as_bytes()).unwrap();
+    assert_eq!((story.general.len(), story.notes.len()), (3, 0));
+}

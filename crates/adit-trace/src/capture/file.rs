@@ -48,7 +48,7 @@ pub(super) struct Frames<R> {
 
 #[derive(Debug)]
 enum Format {
-    Pcap { order: Order, link: u32, ticks_per_second: u64 },
+    Pcap { order: Order, link: u32, tick_nanos: u64 },
     Pcapng { order: Order, interfaces: Vec<Interface> },
 }
 
@@ -71,6 +71,7 @@ enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Pcapng,
+    /// With the nanoseconds of a tick.
     Pcap(Order, u64),
 }
 
@@ -82,10 +83,10 @@ pub(super) fn sniff(head: &[u8]) -> Option<Kind> {
             let order = head.get(8..12).map(section_order);
             return (order != Some(None)).then_some(Kind::Pcapng);
         }
-        0xa1b2_c3d4 => Kind::Pcap(Order::Big, 1_000_000),
-        0xd4c3_b2a1 => Kind::Pcap(Order::Little, 1_000_000),
-        0xa1b2_3c4d => Kind::Pcap(Order::Big, NANOS),
-        0x4d3c_b2a1 => Kind::Pcap(Order::Little, NANOS),
+        0xa1b2_c3d4 => Kind::Pcap(Order::Big, 1_000),
+        0xd4c3_b2a1 => Kind::Pcap(Order::Little, 1_000),
+        0xa1b2_3c4d => Kind::Pcap(Order::Big, 1),
+        0x4d3c_b2a1 => Kind::Pcap(Order::Little, 1),
         _ => return None,
     })
 }
@@ -105,7 +106,7 @@ impl<R: Read> Frames<R> {
         let head = fill(&mut source, 24)?;
         let format = match sniff(&head) {
             None => return Err(ReadError::NoCapture(foreign(&head))),
-            Some(Kind::Pcap(order, ticks_per_second)) => {
+            Some(Kind::Pcap(order, tick_nanos)) => {
                 let mut cursor = Cursor::ordered(&head, order);
                 let link = (|| {
                     cursor.skip(20)?;
@@ -113,7 +114,7 @@ impl<R: Read> Frames<R> {
                 })();
                 let link = link.ok_or_else(|| no_capture("the file ends within its header"))?;
                 // The upper bits tell of a checksum behind each frame; it is never looked at.
-                Format::Pcap { order, link: link & 0xffff, ticks_per_second }
+                Format::Pcap { order, link: link & 0xffff, tick_nanos }
             }
             Some(Kind::Pcapng) => {
                 let order = head
@@ -150,7 +151,7 @@ impl<R: Read> Frames<R> {
                 Next::Other => {}
                 Next::End => return Ok(None),
                 Next::Frame(mut frame) => {
-                    self.count += 1;
+                    self.count = self.count.saturating_add(1);
                     frame.number = self.count;
                     return Ok(Some(frame));
                 }
@@ -159,7 +160,7 @@ impl<R: Read> Frames<R> {
     }
 
     fn record(&mut self) -> Result<Next, ReadError> {
-        let Format::Pcap { order, link, ticks_per_second } = self.format else {
+        let Format::Pcap { order, link, tick_nanos } = self.format else {
             return Ok(Next::End);
         };
         let head = self.read(16)?;
@@ -179,7 +180,7 @@ impl<R: Read> Frames<R> {
         if data.len() < to_usize(captured) {
             return Ok(self.cut());
         }
-        let nanos = u64::from(ticks).saturating_mul(NANOS / ticks_per_second);
+        let nanos = u64::from(ticks).saturating_mul(tick_nanos);
         let at = u64::from(seconds).saturating_mul(NANOS).saturating_add(nanos);
         Ok(Next::Frame(Frame { at: Some(at), link, data, ..Frame::default() }))
     }
@@ -193,7 +194,7 @@ impl<R: Read> Frames<R> {
             let why = format!("its first block claims {length} bytes");
             return Err(ReadError::NoCapture(why));
         }
-        let rest = padded(length) - 24;
+        let rest = padded(length).saturating_sub(24);
         let tail = self.read(rest)?;
         if tail.len() < to_usize(rest) {
             return Ok(false);
@@ -225,10 +226,10 @@ impl<R: Read> Frames<R> {
         let (Some(kind), Some(length)) = (cursor.u32(), cursor.u32()) else {
             return Ok(self.cut());
         };
-        if length < used + 4 || length > BLOCK_BYTES_MAX {
+        if length.saturating_sub(used) < 4 || length > BLOCK_BYTES_MAX {
             return Ok(self.damaged(&format!("a block of {length} bytes")));
         }
-        let rest = padded(length) - used;
+        let rest = padded(length).saturating_sub(used);
         let mut body = self.read(rest)?;
         if body.len() < to_usize(rest) {
             return Ok(self.cut());
@@ -313,8 +314,7 @@ impl<R: Read> Frames<R> {
         let (captured, _length) = (to_usize(cursor.u32()?), cursor.u32()?);
         let data = cursor.take(captured)?.to_vec();
         // The last block of a careless writer may lack its padding, and then has no options either.
-        let padding = captured.next_multiple_of(4) - captured;
-        cursor.skip(padding.min(cursor.rest().len()))?;
+        cursor.skip(padding(captured).min(cursor.rest().len()))?;
         let comments = options(cursor).filter(|(code, _)| *code == 1).map(|(_, it)| text(it));
         let comments = comments.take(COMMENTS_MAX).collect();
         let Some(seen) = self.interface_of(interface) else {
@@ -358,7 +358,8 @@ impl<R: Read> Frames<R> {
 
     fn read(&mut self, count: u32) -> Result<Vec<u8>, ReadError> {
         let bytes = fill(&mut self.source, count)?;
-        self.offset += u64::try_from(bytes.len()).unwrap_or(0);
+        let read = u64::try_from(bytes.len()).unwrap_or(0);
+        self.offset = self.offset.saturating_add(read);
         Ok(bytes)
     }
 
@@ -391,10 +392,10 @@ const NOTES_MAX: usize = 32;
 
 impl Interface {
     fn nanos(self, ticks: u64) -> u64 {
-        let per_second = u128::from(self.ticks_per_second);
-        let nanos = u128::from(ticks) * u128::from(NANOS) / per_second;
+        let nanos = u128::from(ticks).saturating_mul(u128::from(NANOS));
+        let nanos = nanos.checked_div(u128::from(self.ticks_per_second)).unwrap_or(0);
         let nanos = i128::try_from(nanos).unwrap_or(i128::MAX);
-        let offset = i128::from(self.offset_seconds) * i128::from(NANOS);
+        let offset = i128::from(self.offset_seconds).saturating_mul(i128::from(NANOS));
         u64::try_from(nanos.saturating_add(offset).max(0)).unwrap_or(u64::MAX)
     }
 }
@@ -416,7 +417,7 @@ fn options(mut cursor: Cursor<'_>) -> impl Iterator<Item = (u16, &[u8])> {
         }
         let value = cursor.take(length)?;
         // The last option of some writers is not padded.
-        cursor.skip((length.next_multiple_of(4) - length).min(cursor.rest().len()))?;
+        cursor.skip(padding(length).min(cursor.rest().len()))?;
         Some((code, value))
     })
 }
@@ -435,8 +436,14 @@ fn fill(source: &mut impl Read, count: u32) -> Result<Vec<u8>, ReadError> {
     Ok(bytes)
 }
 
+/// A length with its padding; one that has no room for it is refused as too long anyway.
 fn padded(length: u32) -> u32 {
-    length.next_multiple_of(4)
+    length.checked_next_multiple_of(4).unwrap_or(length)
+}
+
+/// How many bytes fill up the last word.
+fn padding(length: usize) -> usize {
+    length.wrapping_neg() & 3
 }
 
 fn to_usize(number: u32) -> usize {

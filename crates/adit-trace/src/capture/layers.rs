@@ -189,8 +189,8 @@ fn ipv6(mut cursor: Cursor<'_>, depth: Depth) -> Result<Packet<'_>, Skip> {
                 // Hop by hop, routing, destination, mobility, host identity, shim.
                 0 | 43 | 60 | 135 | 139 | 140 => {
                     next = cursor.u8()?;
-                    let bytes = (usize::from(cursor.u8()?) + 1) * 8;
-                    cursor.skip(bytes - 2)?;
+                    let words = usize::from(cursor.u8()?);
+                    cursor.skip(words.saturating_mul(8).saturating_add(6))?;
                 }
                 44 => {
                     next = cursor.u8()?;
@@ -203,12 +203,12 @@ fn ipv6(mut cursor: Cursor<'_>, depth: Depth) -> Result<Packet<'_>, Skip> {
                 // Authentication counts in other units.
                 51 => {
                     next = cursor.u8()?;
-                    let bytes = (usize::from(cursor.u8()?) + 2) * 4;
-                    cursor.skip(bytes - 2)?;
+                    let words = usize::from(cursor.u8()?);
+                    cursor.skip(words.saturating_mul(4).saturating_add(6))?;
                 }
                 _ => break,
             }
-            len = len.checked_sub(before - cursor.rest().len())?;
+            len = len.checked_sub(before.checked_sub(cursor.rest().len())?)?;
             if is_later {
                 break;
             }

@@ -2,6 +2,7 @@
 //!
 //! Nothing in a capture is trusted: lengths are checked in one place, memory is bounded, and a file
 //! that is cut or damaged gives what stands before that, with a note.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod cursor;
 mod file;

@@ -52,7 +52,7 @@ impl Stream {
         let base = *self.base.get_or_insert(first);
         let (from, before) = self.offset(first, base);
         let before = before.min(tcp.len);
-        let len = tcp.len - before;
+        let len = tcp.len.saturating_sub(before);
         let to = from.saturating_add(len);
         let mut placed = Placed { off: from..to, again: was_opened, before };
         if len > 0 {
@@ -108,7 +108,8 @@ impl Stream {
 
     /// Bytes that must have gone by, and were not captured.
     pub(super) fn missing(&self) -> u64 {
-        self.gaps.iter().map(|gap| gap.end - gap.start).sum()
+        let sizes = self.gaps.iter().map(|gap| gap.end.saturating_sub(gap.start));
+        sizes.fold(0, u64::saturating_add)
     }
 
     pub(super) const fn syn(&self) -> Option<u32> {

@@ -74,7 +74,7 @@ struct Copy {
 impl Talks {
     /// Takes in a frame.
     pub(super) fn take(&mut self, frame: &Frame) {
-        self.frames += 1;
+        self.frames = self.frames.saturating_add(1);
         let at = frame.at.unwrap_or(self.last);
         if frame.at.is_none() {
             self.remark("time", || "packets without a time stand at the time before them".into());
@@ -83,7 +83,8 @@ impl Talks {
         let packet = match layers::packet(frame.link, &frame.data) {
             Ok(packet) => packet,
             Err(skip) => {
-                *self.skipped.entry(skip).or_default() += 1;
+                let count = self.skipped.entry(skip).or_default();
+                *count = count.saturating_add(1);
                 return;
             }
         };
@@ -166,7 +167,7 @@ impl Talks {
                     Way::Down => &mut flow.messages.1,
                 };
                 let msg = *count;
-                *count += 1;
+                *count = count.saturating_add(1);
                 Did::Packet { way, msg, len: *len, bytes: self.keep(bytes) }
             }
             What::Tcp(tcp) => self.segment(flow, way, tcp, n),
@@ -178,7 +179,7 @@ impl Talks {
         }
         if let Some(talk) = self.story.talks.get_mut(flow.place) {
             talk.acts.push(Act { at, n, seen: Seen::Wire, did });
-            self.acts += 1;
+            self.acts = self.acts.saturating_add(1);
         }
     }
 
@@ -222,7 +223,7 @@ impl Talks {
     fn keep(&mut self, bytes: &[u8]) -> Box<[u8]> {
         let room = BYTES_MAX.saturating_sub(self.bytes).min(BYTES_PER_ACT_MAX);
         let kept = bytes.get(..room).unwrap_or(bytes);
-        self.bytes += kept.len();
+        self.bytes = self.bytes.saturating_add(kept.len());
         kept.into()
     }
 
@@ -239,7 +240,7 @@ impl Talks {
     fn end(&mut self, flow: &Flow) {
         let missing = flow.up.missing().saturating_add(flow.down.missing());
         if missing > 0 {
-            let number = flow.place + 1;
+            let number = flow.place.saturating_add(1);
             self.remark("missing", || {
                 format!("conversation {number}: {missing} bytes of it were not captured")
             });
@@ -248,7 +249,7 @@ impl Talks {
 
     fn remark(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
         let remark = self.remarks.entry(kind).or_insert_with(|| Remark { text: text(), count: 0 });
-        remark.count += 1;
+        remark.count = remark.count.saturating_add(1);
     }
 
     /// The story, and the time at which it begins: nanoseconds since 1970.
@@ -263,7 +264,7 @@ impl Talks {
         let remarks = self.remarks.into_iter().map(|(kind, Remark { text, count })| match count {
             1 => text,
             _ if once.contains(&kind) => text,
-            count => format!("{text}; {} more like this", count - 1),
+            count => format!("{text}; {} more like this", count.saturating_sub(1)),
         });
         let mut story = self.story;
         story.notes.extend(remarks.chain(skips));
@@ -276,7 +277,7 @@ impl Talks {
         for talk in &mut story.talks {
             // Several interfaces do not write in order.
             talk.acts.sort_by_key(|act| act.at);
-            talk.acts.iter_mut().for_each(|act| act.at -= begin);
+            talk.acts.iter_mut().for_each(|act| act.at = act.at.saturating_sub(begin));
         }
         for door in &mut story.doors {
             door.since = door.since.saturating_sub(begin);

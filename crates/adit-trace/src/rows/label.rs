@@ -231,7 +231,7 @@ pub fn cut(text: &str, columns: usize) -> String {
         room = left;
         kept.push(char);
     }
-    kept.push_str(&"..."[..dots]);
+    kept.push_str("...".get(..dots).unwrap_or_default());
     kept
 }
 

@@ -1,4 +1,5 @@
 //! What happened, as it is drawn: doors that listened, conversations, and what each side did.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 mod tell;
 

@@ -91,14 +91,13 @@ impl Teller {
             0 => return Err("no event: the field \"v\" is missing".to_owned()),
             v => return Err(format!("schema version {v}; this adit reads version 1")),
         }
-        if let Some(next) = self.next
-            && line.n > next
+        if let Some(missing) = self.next.and_then(|next| line.n.checked_sub(next))
+            && missing > 0
             && line.ev != "trace"
         {
-            let missing = line.n - next;
             self.story.notes.push(format!("{missing} lines are missing before line n={}", line.n));
         }
-        self.next = Some(line.n + 1);
+        self.next = line.n.checked_add(1);
         self.take(&line);
         Ok(())
     }
@@ -237,8 +236,9 @@ impl Teller {
         let scheme = self.story.doors.first().map_or(Scheme::Tcp, |door| door.scheme);
         let talks = &mut self.story.talks;
         *self.places.entry(number).or_insert_with(|| {
+            let place = talks.len();
             talks.push(Talk { number, scheme, ..Talk::default() });
-            talks.len() - 1
+            place
         })
     }
 
