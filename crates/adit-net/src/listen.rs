@@ -75,7 +75,9 @@ pub(crate) fn has_no_ipv6(error: &io::Error) -> bool {
     )
 }
 
+// Miri knows no options of listening sockets.
 #[cfg(test)]
+#[cfg(not(miri))]
 mod tests {
     use super::{tcp, tcp_any, tcp_loopback};
     use crate::stream::Options;

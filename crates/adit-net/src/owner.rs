@@ -329,6 +329,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no /proc/net of its own sockets")]
     fn this_process_is_found_by_its_ports() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("[::1]:0").or_else(|_| UdpSocket::bind("127.0.0.1:0")).unwrap();
@@ -354,6 +355,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no /proc/net of its own sockets")]
     fn this_process_is_found_by_its_unix_sockets_and_only_by_them() {
         use std::os::unix::net::UnixDatagram;
         let name = format!("adit-owner-{}", std::process::id());

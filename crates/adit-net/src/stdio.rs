@@ -299,6 +299,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the kind nor the readiness of a descriptor")]
     fn every_kind_of_descriptor_is_told_apart() {
         assert_eq!(kind(&pipe().0), Kind::Pipe);
         assert_eq!(kind(&file(b"")), Kind::File);
@@ -309,6 +310,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the kind nor the readiness of a descriptor")]
     fn what_is_left_of_a_file_is_known_and_of_a_pipe_not() {
         let mut file = file(b"0123456789");
         file.read_exact(&mut [0; 4]).unwrap();
@@ -317,6 +319,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the kind nor the readiness of a descriptor")]
     fn a_file_a_pipe_and_nothing_are_read_to_their_end() {
         let long: Vec<u8> = (0..=255).cycle().take(3 * PIECE + 1).collect();
         block_on(async {
@@ -331,6 +334,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the kind nor the readiness of a descriptor")]
     fn an_input_that_another_program_made_nonblocking_is_waited_for() {
         let (reader, mut writer) = pipe();
         make_nonblocking(&reader);
@@ -347,6 +351,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the kind nor the readiness of a descriptor")]
     fn an_output_that_another_program_made_nonblocking_loses_nothing() {
         let (mut reader, sink) = pipe();
         make_nonblocking(&sink);
@@ -390,6 +395,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the kind nor the readiness of a descriptor")]
     fn a_blocked_input_holds_up_nothing_else() {
         let (reader, writer) = pipe();
         let pieces = block_on(async { read_on_thread(reader) });

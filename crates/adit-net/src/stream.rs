@@ -218,6 +218,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn unread_bytes_are_counted_on_the_receiving_side() {
         let (mut client, server) = pair();
         client.write_all(&[7; 1000]).unwrap();
@@ -228,6 +229,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn a_peer_that_does_not_read_leaves_bytes_unacknowledged() {
         let (client, _server) = pair();
         client.set_nonblocking(true).unwrap();
@@ -236,6 +238,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn the_end_of_our_direction_is_not_counted_as_a_byte() {
         // The peer takes nothing: its window is closed, the end waits behind what is unsent.
         let (client, _server) = pair();
@@ -262,6 +265,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn a_reset_is_seen_as_one() {
         let (client, mut server) = pair();
         reset_on_close(&client).unwrap();
@@ -270,6 +274,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn both_watches_for_dead_peers_are_set_together() {
         let (client, _server) = pair();
         configure(&client, Some(Duration::from_secs(30))).unwrap();
@@ -282,6 +287,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn on_a_unix_socket_what_the_peer_has_not_read_is_unacknowledged() {
         let (mut client, mut server) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(unacknowledged(&client).unwrap(), 0);
@@ -294,6 +300,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn all_that_arrived_is_acknowledged() {
         let (mut client, mut server) = pair();
         client.write_all(&[7; 1000]).unwrap();
@@ -304,6 +311,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn a_closed_window_is_seen() {
         let (client, _server) = pair();
         assert!(tcp_info(&client).unwrap().send_window.is_none_or(|bytes| bytes > 0));
@@ -317,6 +325,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri knows neither the queues nor these options of a socket")]
     fn single_options_replace_those_set_together() {
         let (client, _server) = pair();
         configure(&client, Some(Duration::from_secs(30))).unwrap();

@@ -62,6 +62,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a megabyte takes it minutes")]
     fn short_words_are_not_guessed_at_from_afar() {
         assert_eq!(nearest("xyz", ["tcp"].into_iter()), None);
         assert_eq!(nearest("brodcats", ["broadcast", "ttl"].into_iter()), Some("broadcast"));

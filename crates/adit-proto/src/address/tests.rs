@@ -244,6 +244,7 @@ fn options_of_tls_are_read_as_values() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "seven megabytes take it minutes")]
 fn an_endless_list_of_options_ends_at_the_first_repetition() {
     let text = format!("h:1{}", ",v6only".repeat(1_000_000));
     let error = Address::parse(&text, Transport::Tcp).unwrap_err();
