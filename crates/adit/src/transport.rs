@@ -36,10 +36,10 @@ macro_rules! of_tokio {
             cx: &mut Context<'_>,
             buf: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
-            Pin::new(self as &mut $io).poll_read(cx, buf)
+            uninterrupted(|| Pin::new(self as &mut $io).poll_read(cx, buf))
         }
         fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(self as &mut $io).poll_write(cx, buf)
+            uninterrupted(|| Pin::new(self as &mut $io).poll_write(cx, buf))
         }
         fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
@@ -48,6 +48,21 @@ macro_rules! of_tokio {
             Pin::new(self as &mut $io).poll_shutdown(cx)
         }
     };
+}
+
+/// Tries again what a signal has interrupted: nothing was read or written, and the stream is sound.
+fn uninterrupted<T>(mut poll: impl FnMut() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    loop {
+        match poll() {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Is this no failure, but a matter of trying again, once the socket is ready?
+pub(crate) fn is_try_again(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl Transport for TcpStream {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::{Info, TlsIo};
-use crate::transport::Transport;
+use crate::transport::{Transport, is_try_again};
 
 /// A connected stream socket of either family.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl Io {
                     buf.advance(bytes);
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_try_again(&error) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -144,7 +144,7 @@ impl Io {
         loop {
             ready!(each_socket!(socket, io => io.poll_write_ready(cx)))?;
             match each_socket!(socket, io => io.try_write(buf)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_try_again(&error) => {}
                 written => return Poll::Ready(written),
             }
         }
