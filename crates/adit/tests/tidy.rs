@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// The one direction: which crates of this workspace a crate may name in its `Cargo.toml`.
-const DIRECTION: [(&str, &[&str]); 8] = [
+const DIRECTION: [(&str, &[&str]); 9] = [
     ("adit-proto", &[]),
     ("adit-net", &["adit-proto"]),
     ("adit-tls", &["adit-net", "adit-proto"]),
     ("adit", &["adit-net", "adit-proto", "adit-tls"]),
     ("adit-trace", &["adit-proto"]),
     ("adit-lab", &["adit", "adit-net", "adit-proto"]),
+    ("adit-fuzz", &["adit-proto", "adit-trace"]),
     ("adit-cli", &["adit", "adit-lab", "adit-trace"]),
     ("examples", &["adit"]),
 ];
