@@ -229,6 +229,12 @@ impl Heard {
         }
     }
 
+    /// The first line, once it is whole; none if it never will be.
+    pub(crate) fn first_line(&self) -> Option<String> {
+        let said = self.wait_until(|said| said.contains(&b'\n')).ok()?;
+        String::from_utf8_lossy(&said).lines().next().map(str::to_owned)
+    }
+
     /// Waits until so many bytes were said.
     #[track_caller]
     pub(crate) fn wait_for_bytes(&self, count: usize) -> Vec<u8> {

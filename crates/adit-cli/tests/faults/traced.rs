@@ -1,0 +1,92 @@
+//! Traced: the command under strace, which makes calls of it fail.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::common::{Heard, Program, Ran, Scratch, skipped};
+
+/// Which calls fail, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) call: &'static str,
+    pub(crate) error: &'static str,
+    /// The first and the last that fail, counted from 1 in each thread.
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { call, error, first, last } = self;
+        write!(f, "inject={call}:error={error}:when={first}..{last}")
+    }
+}
+
+/// The command, and what strace says of it.
+pub(crate) struct Traced {
+    pub(crate) program: Program,
+    log: Heard,
+    _scratch: Scratch,
+}
+
+impl Traced {
+    /// Starts the command with these words.
+    pub(crate) fn start(fault: &Fault, words: &[&str]) -> Self {
+        Self::of(&[env!("CARGO_BIN_EXE_adit")], fault, words)
+    }
+
+    fn of(program: &[&str], fault: &Fault, words: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        let pipe = scratch.path().join("log");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        // The tracer is a grandchild, so that the child is the command: its signals and its status are
+        // its own, and it does not outlive the test. The log is over when the tracer is.
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-y", "-qqq", "-e", "signal=none", "-o"]).arg(&pipe);
+        command.args(["-e", &format!("trace={}", fault.call), "-e", &fault.to_string()]);
+        command.args(program).args(words).env_remove("RUST_BACKTRACE");
+        let log = Heard::of(Pipe::Closed(pipe));
+        Self { program: Program::start(&mut command), log, _scratch: scratch }
+    }
+
+    /// Waits for the end; also gives the calls that failed.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> (Ran, String) {
+        let ran = self.program.wait();
+        let log = String::from_utf8_lossy(&self.log.to_end()).into_owned();
+        let failed = log.lines().filter(|line| line.ends_with("(INJECTED)"));
+        (ran, failed.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Whether strace may trace here; if not, the test says so and is skipped.
+pub(crate) fn may_trace() -> bool {
+    let fault = Fault { call: "openat", error: "EINTR", first: 1000, last: 1000 };
+    let (ran, _) = Traced::of(&["true"], &fault, &[]).wait();
+    if ran.status != 0 {
+        skipped(&format!("strace may not trace here: {}", ran.err));
+    }
+    ran.status == 0
+}
+
+/// A pipe with a name, opened when it is first read: opening waits for its writer.
+enum Pipe {
+    Closed(PathBuf),
+    Open(File),
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Self::Closed(path) = self {
+            *self = Self::Open(File::open(path)?);
+        }
+        match self {
+            Self::Open(file) => file.read(buf),
+            Self::Closed(_) => Ok(0),
+        }
+    }
+}
