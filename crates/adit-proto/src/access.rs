@@ -4,7 +4,6 @@
 //! not overlap, and a look-up is one binary search, whatever the number of rules. IPv4-mapped IPv6
 //! addresses (RFC 4291, section 2.5.5.2) are IPv4 everywhere, in rules and in what is looked up: a
 //! socket of both families would else show a client in a form that no rule was written for.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

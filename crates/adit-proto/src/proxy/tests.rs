@@ -102,6 +102,8 @@ fn every_fault_of_a_line_has_its_name() {
     for cut in 107..=108 {
         assert_eq!(decode(&late[..cut]), Err(ProxyError::LongLine));
     }
+    let other_end = [&late[..107], b"X"].concat();
+    assert_eq!(decode(&other_end), Err(ProxyError::LongLine), "as it was without the X");
 }
 
 #[test]

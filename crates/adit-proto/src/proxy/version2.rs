@@ -8,7 +8,6 @@
 //! | 2 | the length of what follows, highest byte first |
 //! | 12, 36, 216 | source address, target address, and for INET and INET6 source port, target port |
 //! | the rest | type, length, value: passed over |
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
 
 use std::net::{IpAddr, SocketAddr};
 
