@@ -58,8 +58,12 @@ fn receive(worker: &Rc<Worker>, arrival: Arrival, arrived: Instant) -> Option<(S
     let socket = match Socket::watch(accepted) {
         Ok(socket) => socket,
         Err(error) => {
-            let (code, text) = (Code::Internal, error.to_string());
+            let (code, text) = (crate::code_of(&error), error.to_string());
             let what = || What::Error { code, text: &text, place: "accept", fatal: false };
+            worker.context.observers.emit_about(&other_end, what);
+            // With `once` nobody else is let in: whoever waits for an end has to be told of this one.
+            let lasted = Duration::ZERO;
+            let what = || What::Close { code, bytes_in: 0, bytes_out: 0, lasted };
             worker.context.observers.emit_about(&other_end, what);
             worker.depart();
             return None;
