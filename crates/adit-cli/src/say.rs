@@ -263,8 +263,12 @@ impl Voice {
         }
     }
 
-    /// Says why the command fails, and what to do next.
+    /// Says why the command fails, and what to do next; nothing where the reader of standard output has
+    /// left, as in `| head -1`.
     pub(crate) fn error(&self, error: &Error) {
+        if error.code() == Code::StdoutClosed {
+            return;
+        }
         let text = error_text(error);
         if self.is_json() {
             let (code, text) = (error.code(), text.as_str());

@@ -27,10 +27,7 @@ pub(crate) fn run(args: &Explain) -> Exit {
         None => live::explain(args, taken.ready(&args.house)?, output, &voice),
     });
     let exit = explained.unwrap_or_else(|error| {
-        // As in `| head -1`: quiet.
-        if error.code() != adit::Code::StdoutClosed {
-            voice.error(&error);
-        }
+        voice.error(&error);
         Exit::of(error.code())
     });
     voice.end(exit)

@@ -5,7 +5,7 @@ use std::io;
 use adit::endpoint::{Reach, Transport};
 use adit::system::descriptors::Inherited;
 use adit::tls::ServerTls;
-use adit::{Endpoint, Error, Running};
+use adit::{Blame, Code, Endpoint, Error, Running};
 
 use super::Gate;
 use crate::args::House;
@@ -39,6 +39,15 @@ fn no_descriptor(number: i32, error: &io::Error) -> Error {
     usage(what, "open it in the shell: adit serve .. --ready-fd 3 3>ready")
 }
 
+fn unprintable(error: &io::Error) -> Error {
+    let what = format!("cannot print where the server listens: {error}");
+    let code = match error.kind() {
+        io::ErrorKind::BrokenPipe => Code::StdoutClosed,
+        _ => adit::code_of(error),
+    };
+    Error::new(code, Blame::Local, what)
+}
+
 /// Says where the servers listen; people who watch also read what to do next, and `more`.
 pub(crate) fn announce(
     servers: &[Running],
@@ -63,7 +72,7 @@ pub(crate) fn announce(
     voice.flush();
     let lines: String = endpoints.iter().map(|(endpoint, _)| format!("{endpoint}\n")).collect();
     if ready.on_stdout {
-        say::print(&lines);
+        say::show(&lines).map_err(|error| unprintable(&error))?;
     }
     if let Some((number, descriptor)) = ready.descriptor {
         let told = descriptor.tell_and_close(lines.as_bytes());
