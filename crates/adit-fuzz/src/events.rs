@@ -79,7 +79,7 @@ fn what<'a, 'd: 'a>(data: &mut &'d [u8], local: &'a Endpoint) -> What<'a> {
             took: (kind & 2 == 0).then(|| Duration::from_nanos(number(data))),
             code: (kind & 0x40 != 0).then(|| code(data)),
         },
-        24..=31 => What::Open { local },
+        24..=31 => What::Open { local, via: local.filter(|_| kind & 4 == 0) },
         32..=36 => What::HalfClose { dir },
         37..=42 => What::Close {
             code: code(data),
@@ -126,7 +126,8 @@ fn what<'a, 'd: 'a>(data: &mut &'d [u8], local: &'a Endpoint) -> What<'a> {
 
 const CALLS: [Call; 6] =
     [Call::Socket, Call::Bind, Call::Listen, Call::Accept, Call::Connect, Call::Close];
-const ACTIONS: [Action; 4] = [Action::Wait, Action::Close, Action::Drop, Action::Report];
+const ACTIONS: [Action; 5] =
+    [Action::Wait, Action::Close, Action::Drop, Action::Report, Action::Refuse(Code::Full)];
 
 fn code(data: &mut &[u8]) -> Code {
     let all = Code::ALL;

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod admission;
 mod codecs;
 mod escapes;
 mod events;
@@ -42,6 +43,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "raw", run: codecs::raw },
     Target { name: "address", run: addresses::address },
     Target { name: "units", run: addresses::units },
+    Target { name: "proxy", run: admission::proxy },
+    Target { name: "access", run: admission::access },
     Target { name: "escape", run: escapes::escape },
     Target { name: "events", run: events::events },
     Target { name: "trace", run: stories::trace },

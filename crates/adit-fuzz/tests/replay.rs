@@ -2,7 +2,7 @@
 //!
 //! `ADIT_FUZZ_MILLIS` says for how long each of them, 250 by default; `ADIT_FUZZ_SEED` with which seed to
 //! begin. A failure names both the seed and the bytes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeSet;
 use std::fs;
