@@ -48,7 +48,7 @@ const ACCEPT: [&str; 16] = [
 const ACCEPT_BUGS: [&str; 4] = ["EBADF", "EINVAL", "ENOTSOCK", "EFAULT"];
 
 /// Every call that is worth failing, and the errors that the kernel gives there.
-const CALLS: [(&str, &[&str]); 17] = [
+const CALLS: [(&str, &[&str]); 16] = [
     ("accept4", &ACCEPT),
     ("accept4", &ACCEPT_BUGS),
     (
@@ -59,7 +59,6 @@ const CALLS: [(&str, &[&str]); 17] = [
     ("bind", &["EADDRINUSE", "EACCES", "EADDRNOTAVAIL", "ENOMEM"]),
     ("listen", &["EADDRINUSE", "ENOBUFS"]),
     ("setsockopt", &["ENOPROTOOPT", "ENOMEM"]),
-    ("getsockname", &["ENOBUFS"]),
     ("recvfrom", &["ECONNRESET", "ETIMEDOUT", "EINTR", "ENOMEM"]),
     ("sendto", &["ECONNRESET", "EPIPE", "ENOBUFS", "EINTR"]),
     ("recvmmsg", &["ECONNREFUSED", "EHOSTUNREACH", "EINTR", "ENOMEM"]),
@@ -138,7 +137,7 @@ fn every_call_may_fail_with_every_error_the_nth_time() {
         }
     }
     let (runs, reached) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let complaints = Mutex::new(Vec::new());
+    let complaints = AtomicUsize::new(0);
     in_parallel(&kinds, |&(scene, call, error)| {
         for n in 1..=NTH_MAX {
             let fault = Fault { call, error, first: n, last: n };
@@ -147,13 +146,16 @@ fn every_call_may_fail_with_every_error_the_nth_time() {
             match result {
                 Ok(verdict) if !verdict.is_reached => return,
                 Ok(_) => drop(reached.fetch_add(1, Relaxed)),
-                Err(complaint) => complaints.lock().unwrap().push(complaint),
+                // Said at once: all of them take minutes.
+                Err(complaint) => {
+                    complaints.fetch_add(1, Relaxed);
+                    println!("{complaint}\n");
+                }
             }
         }
     });
-    let complaints = complaints.into_inner().unwrap();
     println!("{runs:?} runs, in {reached:?} of them a call failed and all went well");
-    assert!(complaints.is_empty() && reached.into_inner() > 0, "{}", complaints.join("\n\n"));
+    assert_eq!(complaints.into_inner(), 0, "complaints, see above");
 }
 
 /// Tries all of them, some at a time; none where nothing can be traced.

@@ -3,8 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
 
 use crate::common::{Heard, Program, Ran, Scratch, skipped};
 
@@ -46,17 +50,29 @@ impl Traced {
         // The tracer is a grandchild, so that the child is the command: its signals and its status are
         // its own, and it does not outlive the test. The log is over when the tracer is.
         let mut command = Command::new("strace");
-        command.args(["-D", "-f", "-y", "-qqq", "-e", "signal=none", "-o"]).arg(&pipe);
+        command.args(["-D", "-f", "-yy", "-qqq", "-e", "signal=none", "-o"]).arg(&pipe);
         command.args(["-e", &format!("trace={}", fault.call), "-e", &fault.to_string()]);
-        command.args(program).args(words).env_remove("RUST_BACKTRACE");
+        let (reader, writer) = io::pipe().unwrap();
+        if fault.call == "write" {
+            // Only standard output: a write that wakes a thread, to a counter, fails on no kernel.
+            let name = std::fs::read_link(format!("/proc/self/fd/{}", writer.as_raw_fd())).unwrap();
+            command.arg("-P").arg(name);
+        }
+        command.args(program).args(words).env_remove("RUST_BACKTRACE").stdout(writer);
+        command.stdin(Stdio::piped());
         let log = Heard::of(Pipe::Closed(pipe));
-        Self { program: Program::start(&mut command), log, _scratch: scratch }
+        let mut program = Program::start_with_output(&mut command);
+        program.out = Heard::of(reader);
+        Self { program, log, _scratch: scratch }
     }
 
-    /// Waits for the end; also gives the calls that failed.
-    #[track_caller]
+    /// Waits for the end, which is made to come if it does not; also gives the calls that failed.
     pub(crate) fn wait(&mut self) -> (Ran, String) {
-        let ran = self.program.wait();
+        let ended = catch_unwind(AssertUnwindSafe(|| self.program.wait()));
+        let ran = ended.unwrap_or_else(|_still_running| {
+            self.program.signal(Signal::KILL);
+            self.program.wait()
+        });
         let log = String::from_utf8_lossy(&self.log.to_end()).into_owned();
         let failed = log.lines().filter(|line| line.ends_with("(INJECTED)"));
         (ran, failed.collect::<Vec<_>>().join("\n"))
