@@ -7,6 +7,7 @@
 //! ```text
 //! cargo test -p adit-cli --test faults -- --ignored
 //! ```
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod common;
 #[path = "faults/judge.rs"]
@@ -16,10 +17,11 @@ mod scenes;
 #[path = "faults/traced.rs"]
 mod traced;
 
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use common::find;
+use common::{Program, adit, find};
 use judge::{Verdict, judge};
 use scenes::{Scene, connect, forward, serve_datagrams, serve_many, serve_once};
 use traced::{Fault, may_trace};
@@ -122,6 +124,15 @@ fn bytes_that_cannot_be_read_or_written_are_no_success() {
         let is_transient = fault.error == "EINTR" || !verdict.is_reached;
         assert_eq!(verdict.status == 0, is_transient, "{fault} {verdict:?}");
     }
+}
+
+#[test]
+fn a_place_that_cannot_be_printed_ends_the_server() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut serve = adit(&["serve", "echo", "127.0.0.1:0", "--print-addr"]);
+    let ran = Program::start_with_output(serve.stdin(Stdio::null()).stdout(full)).wait();
+    ran.assert_failed(1, "internal");
+    assert!(ran.err.contains("cannot print where the server listens"), "{ran:?}");
 }
 
 #[test]

@@ -42,7 +42,8 @@ fn complaint(fault: &Fault, life: &Life) -> Option<&'static str> {
     if ran.signal.is_some() && !life.was_stopped {
         return Some("a signal ends it");
     }
-    if !STATUSES.contains(&ran.status) && !(life.was_stopped && ran.status == 143) {
+    let is_known = STATUSES.contains(&ran.status) || life.was_stopped && ran.status == 143;
+    if !is_known {
         return Some("its status is not in the table");
     }
     // Where writing fails it cannot say so.

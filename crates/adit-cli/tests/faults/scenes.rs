@@ -79,8 +79,9 @@ pub(crate) fn serve_datagrams(fault: &Fault) -> Life {
 fn many(mut traced: Traced, transport: &str, is_served: impl Fn(SocketAddr) -> bool) -> Life {
     let place = place(&traced, transport);
     let served: Vec<bool> =
-        place.map_or_else(Vec::new, |place| (0..CLIENTS).map(|_| is_served(place)).collect());
-    let serves_on = served.last() == Some(&true);
+        place.map_or_else(Vec::new, |at| (0..CLIENTS).map(|_| is_served(at)).collect());
+    // Where the fault met the last client, another one is the last.
+    let serves_on = served.last() == Some(&true) || place.is_some_and(is_served);
     // One that serves nobody any more has to end by itself.
     if serves_on {
         traced.program.signal(Signal::TERM);
