@@ -64,5 +64,6 @@ fn complaint(fault: &Fault, life: &Life) -> Option<&'static str> {
 fn is_out_of_scope(life: &Life) -> bool {
     life.ran.err.contains("error while loading shared libraries")
         || life.ran.err.contains("failed to create UnixStream")
+        || life.ran.err.contains("Bad read on self-pipe")
         || life.failed.contains("<UNIX-STREAM:")
 }
