@@ -79,7 +79,7 @@ fn what<'a, 'd: 'a>(data: &mut &'d [u8], local: &'a Endpoint) -> What<'a> {
             took: (kind & 2 == 0).then(|| Duration::from_nanos(number(data))),
             code: (kind & 0x40 != 0).then(|| code(data)),
         },
-        24..=31 => What::Open { local, via: local.filter(|_| kind & 4 == 0) },
+        24..=31 => What::Open { local, via: local.filter(|_| kind & 4 == 0), tls: None },
         32..=36 => What::HalfClose { dir },
         37..=42 => What::Close {
             code: code(data),

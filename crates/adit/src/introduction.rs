@@ -8,6 +8,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::Endpoint;
 use crate::admission::{Admission, Refusal, Unclosed};
 use crate::conn::{Io, Socket};
 use crate::endpoint::Transport;
@@ -15,7 +16,6 @@ use crate::event::What;
 use crate::listening::remote_of;
 use crate::transport::Transport as _;
 use crate::worker::{Arrival, Guest, Order, Welcome, Worker};
-use crate::{Code, Endpoint};
 use adit_net::accept::Accepted;
 use adit_proto::proxy::{HEADER_BYTES_MAX, Header, ProxyError, decode};
 use tokio::time::{Instant, timeout};
