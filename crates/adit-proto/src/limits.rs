@@ -73,12 +73,12 @@ pub struct Limits {
     /// What happens to newcomers then; they wait.
     pub when_full: WhenFull,
     /// Connections at once of one source, which is an IPv4 address or a /64 of IPv6; 100. One more is
-    /// refused, and nobody else is.
+    /// refused, and nobody else is. Of its datagram peers, one for each port, as many for each thread.
     pub per_source: Limit<usize>,
     /// New connections of one source; 50 a second, 100 at once. One more is refused, and nobody else is.
     pub conn_rate: Limit<Rate>,
-    /// Are `per_source` and `conn_rate` off for sources on loopback? They are: whoever is on this host
-    /// has one address for all its programs.
+    /// Are `per_source`, `conn_rate` and `amplification` off for sources on loopback? They are: whoever
+    /// is on this host has one address for all its programs, and does not forge others.
     pub exempt_loopback: bool,
     /// Refused connections that are being closed so that the peer reads an end, 0.2 s each; 16. Above
     /// that they are closed at once, which the peer may read as a reset.
@@ -114,14 +114,17 @@ pub struct Limits {
     pub linger: Duration,
     /// Bytes read and thrown away while closing; 1 MiB.
     pub linger_bytes: usize,
-    /// Datagram peers remembered per thread; 65,536. The one heard longest ago makes room.
+    /// Datagram peers remembered by each socket, of which a thread has one for each address; 65,536.
+    /// The one that would be forgotten first makes room. Of a forward, whose peers have a socket each to
+    /// the target, never more than there are descriptors.
     pub datagram_peers: usize,
     /// How long a datagram peer is remembered after its only datagram; 10 s.
     pub datagram_peer_new: Duration,
     /// How long a datagram peer is remembered after its latest datagram; 60 s.
     pub datagram_peer: Duration,
-    /// Bytes answered per byte received from a datagram peer that is not on loopback; 3. The sender's
-    /// address is a claim: without the bound a server floods whoever is named in it.
+    /// Bytes answered per byte received from a source of datagrams that is not on loopback, headers
+    /// included; 3, and 100 answers a second, 200 at once, for each thread. The sender's address is a
+    /// claim: without the bound a server floods whoever is named in it.
     pub amplification: Limit<u32>,
     /// Threads for `blocking` handlers, over all I/O threads; 64.
     pub blocking_threads: usize,

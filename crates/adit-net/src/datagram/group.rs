@@ -101,6 +101,16 @@ pub fn udp_any(port: u16, sockets: usize, options: &Options) -> io::Result<Vec<U
     }
 }
 
+/// Is this an address of this host, whatever the port? Where that cannot be found out, it is taken for
+/// one.
+pub fn is_own_address(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    match UdpSocket::bind(address) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
+}
+
 /// What [`DatagramSocket::connected`](super::DatagramSocket::connected) binds and connects.
 pub(super) fn connected(
     peer: SocketAddr,

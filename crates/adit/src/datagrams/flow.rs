@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Waker};
 
 use adit_net::datagram::{DatagramPeer, Local, SendBatch, UDP_BYTES_MAX};
-use adit_proto::amplification::Credit;
+use adit_proto::amplification::{Answering, Returns};
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -13,18 +13,22 @@ use crate::answers::{Answers, Due};
 use crate::codec::Frame;
 use crate::context::Context;
 use crate::conversation::panic_text;
-use crate::event::{Action, Direction, What};
+use crate::event::{Direction, What};
 use crate::handler::{Answer, Handler, Out};
-use crate::observe::Sequence;
+use crate::observe::{self, Sequence};
 use crate::peer::Closed;
 use crate::program::Failed;
 use crate::worker::Alive;
-use crate::{BoxError, Code, Codec, Limit};
+use crate::{BoxError, Code, Codec};
+
+use super::drops::{Drops, Reason};
+use super::peers::Share;
 
 /// Datagrams on their way out of one socket.
 #[derive(Default)]
 pub(super) struct Outbox {
     pub(super) batch: SendBatch,
+    pub(super) drops: Drops,
     /// Answers of one call of a handler, before they are counted.
     bytes: Vec<u8>,
 }
@@ -46,7 +50,12 @@ pub(super) struct Flow<H> {
     waker: Waker,
     to: DatagramPeer,
     local: Option<Local>,
-    credit: Option<Credit>,
+    /// What it has in common with the other flows of its source, if that is counted.
+    share: Option<Rc<Share>>,
+    answering: Answering,
+    answer_due: u64,
+    /// None on a Unix socket, whose names are not forged.
+    returns: Option<Returns>,
     edges: Edges,
     answers: Answers,
     began: Instant,
@@ -90,12 +99,10 @@ impl<H: Handler> Flow<H> {
         alive: Alive,
         context: Rc<Context>,
         (to, local): Key,
-        amplification: Limit<u32>,
+        (share, answering): (Option<Rc<Share>>, Answering),
     ) -> Self {
         let remote = alive.peer.remote().socket_addr();
-        // Whoever sends on loopback or on a Unix socket is on this host; nobody else is harmed.
-        let is_claimed = remote.is_some_and(|remote| !remote.ip().is_loopback());
-        let credit = amplification.at().filter(|_| is_claimed).map(Credit::new);
+        let returns = remote.map(|remote| Returns::new(remote.port(), remote.ip().is_loopback()));
         let now = Instant::now();
         let flow = Self {
             handler,
@@ -104,7 +111,10 @@ impl<H: Handler> Flow<H> {
             waker: Waker::noop().clone(),
             to,
             local,
-            credit,
+            share,
+            answering,
+            answer_due: 0,
+            returns,
             edges: Edges::default(),
             answers: Answers::default(),
             began: now,
@@ -133,6 +143,11 @@ impl<H: Handler> Flow<H> {
         self.local
     }
 
+    /// Gives its part in what its source may have back. Nothing is sent by it any more.
+    pub(super) fn leave_share(&mut self) -> Option<Rc<Share>> {
+        self.share.take()
+    }
+
     pub(super) fn heard(&self) -> u64 {
         self.heard
     }
@@ -159,6 +174,13 @@ impl<H: Handler> Flow<H> {
         self.waker = waker;
     }
 
+    /// Counts what the peer may be sent for a datagram of so many bytes; comes before everything else.
+    pub(super) fn earn(&self, bytes: usize) {
+        if let Some(share) = &self.share {
+            share.received(bytes);
+        }
+    }
+
     /// The first act of every flow.
     pub(super) fn greet(&mut self, cx: &mut TaskContext<'_>, outbox: &mut Outbox) {
         let peer = self.alive.peer.clone();
@@ -175,9 +197,6 @@ impl<H: Handler> Flow<H> {
     pub(super) fn receive(&mut self, data: &[u8], cx: &mut TaskContext<'_>, outbox: &mut Outbox) {
         self.last = Instant::now();
         self.heard += 1;
-        if let Some(credit) = &mut self.credit {
-            credit.received(data.len());
-        }
         if self.context.observers.is_watched() {
             let (seq, off) = (self.reads.next(), self.bytes_in);
             self.emit(|| What::Data { dir: Direction::In, seq, off, bytes: data });
@@ -186,10 +205,13 @@ impl<H: Handler> Flow<H> {
         if self.ended.is_some() {
             return;
         }
-        if self.answers.len() >= self.context.limits.in_flight {
+        if self.returns.as_mut().is_some_and(|returns| returns.is_loop(data)) {
+            return self.dropped(Reason::Loop, outbox);
+        }
+        let most = self.context.limits.in_flight;
+        if self.answers.len() >= most {
             // A stream would not be read any more; a datagram has nowhere to wait.
-            self.context.totals.drop_messages(1);
-            return self.limit("in-flight", self.context.limits.in_flight);
+            return self.dropped(Reason::InFlight(most), outbox);
         }
         let answer = self.call(outbox, |handler, out| handler.message(data, out));
         self.take(answer, cx, outbox);
@@ -278,10 +300,8 @@ impl<H: Handler> Flow<H> {
         if msg.len() > UDP_BYTES_MAX {
             return self.fail(Code::TooBig, &TooLong(msg.len()).to_string());
         }
-        let now = self.began.elapsed();
-        if self.credit.as_mut().is_some_and(|credit| !credit.may_send(now, msg.len())) {
-            self.context.totals.drop_messages(1);
-            return self.limit("amplification", 0);
+        if !self.may_send(msg.len()) {
+            return self.dropped(Reason::Amplification, outbox);
         }
         if !outbox.batch.push(msg, &self.to, self.local) {
             // A Unix client without a name cannot be answered.
@@ -292,6 +312,19 @@ impl<H: Handler> Flow<H> {
             self.emit(|| What::Data { dir: Direction::Out, seq, off, bytes: msg });
         }
         self.bytes_out += msg.len() as u64;
+        if let Some(returns) = &mut self.returns {
+            returns.sent(msg);
+        }
+    }
+
+    /// May the peer, and whoever else its address may belong to, be sent so many bytes now?
+    fn may_send(&mut self, bytes: usize) -> bool {
+        let is_in_time = match self.answering {
+            Answering::Always => true,
+            Answering::Never => false,
+            Answering::At(rate) => rate.take(&mut self.answer_due, observe::now()).is_ok(),
+        };
+        is_in_time && self.share.as_ref().is_none_or(|share| share.may_send(bytes))
     }
 
     fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {
@@ -320,9 +353,9 @@ impl<H: Handler> Flow<H> {
         self.emit(|| What::Error { code, text, place, fatal: false });
     }
 
-    fn limit(&self, name: &'static str, value: usize) {
-        let value = value as u64;
-        self.emit(|| What::Limit { name, value, action: Action::Drop, count: 1 });
+    fn dropped(&self, reason: Reason, outbox: &mut Outbox) {
+        let of = (Some(self.number()), self.alive.peer.remote());
+        outbox.drops.add(&self.context, reason, of);
     }
 
     fn emit<'e>(&self, what: impl FnOnce() -> What<'e>) {

@@ -4,6 +4,7 @@
 //! leaves from the address the question came to. Nothing a peer sends, and no error the network
 //! reports, ends this loop.
 
+mod drops;
 mod flow;
 mod peers;
 mod woken;
@@ -14,17 +15,21 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
 use std::time::Duration;
 
-use adit_net::datagram::{DatagramPeer, DatagramSocket, Local, PeerError, RecvBatch};
-use adit_proto::amplification::may_answer_port;
+use adit_net::datagram::{
+    DatagramPeer, DatagramSocket, Local, PeerError, RecvBatch, is_own_address,
+};
+use adit_proto::amplification::Answering;
 use tokio::time::{Instant, sleep_until};
 
+use crate::admission::Refusal;
 use crate::endpoint::{Endpoint, Place, Transport};
-use crate::event::{Action, What};
+use crate::event::What;
 use crate::handler::Open;
 use crate::listen::{DatagramDoor, unix_place};
-use crate::worker::{Guest, Order, Worker};
+use crate::worker::{Alive, Guest, Order, Worker};
 use crate::{Code, Limit};
 
+use drops::{Reason, TELL_EVERY};
 use flow::{Flow, Outbox};
 use peers::Peers;
 use woken::Woken;
@@ -54,14 +59,10 @@ pub(crate) async fn serve<T: Open>(
                 Turn::Late => {}
             },
         }
-        socket.expire();
-        socket.count_drops(COUNT_EVERY);
+        socket.keep_house();
     }
     socket.drain(&mut batch).await
 }
-
-/// How often the kernel is asked for its drops.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What a server socket woke up for.
 enum Turn {
@@ -71,7 +72,7 @@ enum Turn {
     Woken,
     /// The send queue has taken what waited, except for these.
     Sent(Failed),
-    /// A peer may have expired.
+    /// A peer may have expired, or there is something to count or to tell.
     Late,
 }
 
@@ -89,10 +90,11 @@ struct ServerSocket<T: Open> {
     transport: Transport,
     /// Where it is bound; on a wildcard every datagram tells the address it came to.
     bound: Endpoint,
-    amplification: Limit<u32>,
-    /// Drops of the kernel told so far, and when it was last asked.
+    /// DNS and NTP servers are answered.
+    trusts_servers: bool,
+    /// Drops of the kernel told so far, and when it is asked again: a while after datagrams have come.
     dropped: u32,
-    counted: Instant,
+    count_at: Option<Instant>,
 }
 
 impl<T: Open> ServerSocket<T> {
@@ -108,7 +110,7 @@ impl<T: Open> ServerSocket<T> {
         };
         let limits = &worker.context.limits;
         let amplification = amplify.map_or(limits.amplification, Limit::At);
-        let peers = Peers::new(limits);
+        let peers = Peers::new(limits, amplification);
         let bound = endpoint(transport, &io.local()?);
         Ok(Self {
             io,
@@ -119,9 +121,9 @@ impl<T: Open> ServerSocket<T> {
             outbox: Outbox::default(),
             transport,
             bound,
-            amplification,
+            trusts_servers: amplify.is_some() || amplification == Limit::Off,
             dropped: 0,
-            counted: Instant::now(),
+            count_at: None,
         })
     }
 
@@ -129,7 +131,8 @@ impl<T: Open> ServerSocket<T> {
     ///
     /// Cancel safe: what it has taken from the socket it returns at once.
     async fn wait(&mut self, batch: &mut RecvBatch) -> io::Result<Turn> {
-        let deadline = self.peers.next_deadline();
+        let deadlines = [self.peers.next_deadline(), self.count_at, self.outbox.drops.due()];
+        let deadline = deadlines.into_iter().flatten().min();
         let Self { io, woken, outbox, .. } = self;
         let (is_blocked, mut failed) = (!outbox.is_empty(), Vec::new());
         tokio::select! {
@@ -153,13 +156,20 @@ impl<T: Open> ServerSocket<T> {
                 let len = datagram.data.len();
                 self.worker.context.observers.emit(|| What::Truncated { len });
             }
-            let Some(number) = self.peer(&datagram.from, datagram.local) else {
+            let known = self.peers.find(&datagram.from, datagram.local);
+            let Some(number) = known.or_else(|| self.newcomer(&datagram.from, datagram.local))
+            else {
                 continue;
             };
             self.with_flow(number, |flow, cx, outbox| {
+                flow.earn(datagram.data.len());
+                if known.is_none() {
+                    flow.greet(cx, outbox);
+                }
                 flow.receive(datagram.data, cx, outbox);
             });
         }
+        self.count_at.get_or_insert_with(|| Instant::now() + TELL_EVERY);
         if batch.is_empty() {
             // It was errors that woke us. Beside datagrams they wait for their own turn.
             for PeerError { peer, error, .. } in self.io.take_errors() {
@@ -169,26 +179,44 @@ impl<T: Open> ServerSocket<T> {
         self.send();
     }
 
-    /// The flow of a peer, a new one if it has none; none if the peer is not to be answered.
-    fn peer(&mut self, from: &DatagramPeer, local: Option<Local>) -> Option<u64> {
-        if let Some(number) = self.peers.find(from, local) {
-            return Some(number);
-        }
+    /// A new flow, for a peer that has none; none if the peer is not to be answered.
+    fn newcomer(&mut self, from: &DatagramPeer, local: Option<Local>) -> Option<u64> {
         let remote = endpoint(self.transport, from);
         if let Err(refusal) = self.worker.shared.admission.invites(&remote) {
             self.worker.refuse(refusal, &remote);
             return None;
         }
-        if !self.may_answer(&remote) {
-            self.worker.context.totals.drop_messages(1);
-            self.limit("reflection", 0, Action::Drop);
+        let answering = self.answering(&remote, local);
+        if answering == Answering::Never {
+            let context = &self.worker.context;
+            self.outbox.drops.add(context, Reason::Reflection, (None, &remote));
             return None;
         }
+        let share = match self.peers.share(from) {
+            Ok(share) => share,
+            Err(excess) => {
+                self.worker.refuse(Refusal::Source(excess), &remote);
+                return None;
+            }
+        };
         if self.peers.is_full() {
-            let oldest = self.peers.oldest()?;
-            self.limit("datagram-peers", self.worker.context.limits.datagram_peers, Action::Drop);
-            self.close(oldest, Code::Full);
+            self.make_room(&remote);
         }
+        let Some((handler, alive)) = self.meet(remote, local) else {
+            self.peers.release(from, share);
+            return None;
+        };
+        let context = Rc::clone(&self.worker.context);
+        let key = (from.clone(), local);
+        let mut flow = Flow::new(handler, alive, context, key, (share, answering));
+        flow.set_waker(self.woken.waker(flow.number()));
+        let number = flow.number();
+        self.peers.insert(flow);
+        Some(number)
+    }
+
+    /// Makes the handler of a peer, unless it refuses the peer.
+    fn meet(&self, remote: Endpoint, local: Option<Local>) -> Option<(T::Handler, Alive)> {
         let here = match local {
             Some(local) => {
                 let port = self.bound.socket_addr().map_or(0, |bound| bound.port());
@@ -206,8 +234,8 @@ impl<T: Open> ServerSocket<T> {
             ticket: None,
         };
         let alive = self.worker.enter(guest, None);
-        let handler = match self.open.open(&alive.peer) {
-            Ok(handler) => handler,
+        match self.open.open(&alive.peer) {
+            Ok(handler) => Some((handler, alive)),
             Err(refusal) => {
                 self.worker.context.totals.refuse();
                 let what = || What::Error {
@@ -218,25 +246,38 @@ impl<T: Open> ServerSocket<T> {
                 };
                 let (number, remote) = (alive.peer.number(), alive.peer.remote());
                 self.worker.context.observers.emit_of(number, remote, what);
-                return None;
+                None
             }
-        };
-        let context = Rc::clone(&self.worker.context);
-        let mut flow =
-            Flow::new(handler, alive, context, (from.clone(), local), self.amplification);
-        flow.set_waker(self.woken.waker(flow.number()));
-        let number = flow.number();
-        self.peers.insert(flow);
-        self.with_flow(number, Flow::greet);
-        Some(number)
+        }
     }
 
-    /// A datagram that could be our own, or that of a service that answers by itself, would begin a
-    /// conversation without end.
-    fn may_answer(&self, remote: &Endpoint) -> bool {
-        remote.socket_addr().is_none_or(|address| {
-            may_answer_port(address.port()) && Some(address) != self.bound.socket_addr()
-        })
+    /// Forgets the peer that would be forgotten first.
+    fn make_room(&mut self, remote: &Endpoint) {
+        let context = &self.worker.context;
+        let reason = Reason::Peers(context.limits.datagram_peers);
+        self.outbox.drops.add(context, reason, (None, remote));
+        if let Some(oldest) = self.peers.oldest() {
+            self.close(oldest, Code::Full);
+        }
+    }
+
+    /// What a newcomer earns. A datagram that could be our own, or that of a service that answers by
+    /// itself, would begin a conversation without end.
+    fn answering(&self, remote: &Endpoint, local: Option<Local>) -> Answering {
+        let (Some(remote), Some(bound)) = (remote.socket_addr(), self.bound.socket_addr()) else {
+            return Answering::Always;
+        };
+        let is_own = remote.port() == bound.port()
+            && if bound.ip().is_unspecified() {
+                let asked = local.map(|local| local.ip.to_canonical());
+                asked == Some(remote.ip()) || is_own_address(remote)
+            } else {
+                bound.ip() == remote.ip()
+            };
+        if is_own {
+            return Answering::Never;
+        }
+        Answering::of_port(remote.port(), self.trusts_servers)
     }
 
     /// Lets a flow act; ends it if it wants to end.
@@ -270,12 +311,18 @@ impl<T: Open> ServerSocket<T> {
         }
     }
 
-    /// Peers not heard of for too long are forgotten.
-    fn expire(&mut self) {
+    /// What is to be done now and then: peers not heard of for too long are forgotten, drops are counted
+    /// and told.
+    fn keep_house(&mut self) {
         let now = Instant::now();
         while let Some(number) = self.peers.expired(now) {
             self.close(number, Code::Ok);
         }
+        if self.count_at.is_some_and(|at| at <= now) {
+            self.count_at = None;
+            self.count_drops();
+        }
+        self.outbox.drops.tell(&self.worker.context, TELL_EVERY);
     }
 
     /// The network says that a peer is not there.
@@ -305,27 +352,15 @@ impl<T: Open> ServerSocket<T> {
     }
 
     /// Datagrams the kernel had no room for are lost, but not in silence.
-    fn count_drops(&mut self, every: Duration) {
-        let now = Instant::now();
-        if now.duration_since(self.counted) < every {
-            return;
-        }
-        self.counted = now;
+    fn count_drops(&mut self) {
         let Ok(dropped) = self.io.dropped() else {
             return;
         };
         let more = dropped.wrapping_sub(std::mem::replace(&mut self.dropped, dropped));
         if more > 0 {
-            self.worker.context.totals.drop_messages(more.into());
-            let (name, action, count) = ("receive-queue", Action::Drop, more.into());
-            let what = || What::Limit { name, value: 0, action, count };
-            self.worker.context.observers.emit(what);
+            let context = &self.worker.context;
+            self.outbox.drops.add_unknown(context, Reason::Queue, more.into());
         }
-    }
-
-    fn limit(&self, name: &'static str, value: usize, action: Action) {
-        let value = value as u64;
-        self.worker.context.observers.emit(|| What::Limit { name, value, action, count: 1 });
     }
 
     /// Takes the datagrams that are queued, waits for answers that are owed, and says goodbye.
@@ -338,7 +373,8 @@ impl<T: Open> ServerSocket<T> {
                 self.close(number, Code::Drained);
             }
             if self.peers.is_empty() && self.outbox.is_empty() {
-                self.count_drops(Duration::ZERO);
+                self.count_drops();
+                self.outbox.drops.tell(&self.worker.context, Duration::ZERO);
                 return Ok(());
             }
             match self.wait(batch).await? {
@@ -347,6 +383,7 @@ impl<T: Open> ServerSocket<T> {
                 // The server is closed: what comes now is not heard any more.
                 Turn::Received | Turn::Late => {}
             }
+            self.keep_house();
         }
     }
 }

@@ -1,33 +1,73 @@
 //! The table of datagram peers: bounded, and cheap to fill with strangers.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use adit_net::datagram::{DatagramPeer, Local};
+use adit_proto::amplification::Credit;
+use adit_proto::sources::{Excess, Source};
 use tokio::time::Instant;
 
-use super::flow::{Flow, Key};
-use crate::Limits;
+use super::flow::Flow;
 use crate::handler::Handler;
+use crate::observe;
+use crate::{Limit, Limits};
 
 /// The peers of one socket.
 pub(super) struct Peers<H> {
     flows: HashMap<u64, Flow<H>>,
-    numbers: HashMap<Key, u64>,
+    /// The flows of a peer, one for each address of ours that it talks to, which is nearly always one.
+    numbers: HashMap<DatagramPeer, Vec<(Option<Local>, u64)>>,
+    sources: HashMap<Source, Rc<Share>>,
     /// When a flow may have to be looked at. Moved only when it comes up: a datagram costs nothing
     /// here, and a flow has exactly one entry.
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     most: usize,
+    per_source: Limit<usize>,
+    amplification: Limit<u32>,
+    exempt_loopback: bool,
     life_new: Duration,
     life: Duration,
 }
 
+/// What the flows of one source have in common: their number, which is that of the owners of this, and
+/// what they may be sent. It lives as long as one of them does.
+pub(super) struct Share(Option<Cell<Credit>>);
+
+impl Share {
+    /// Counts a datagram that came.
+    pub(super) fn received(&self, bytes: usize) {
+        if let Some(cell) = &self.0 {
+            let mut credit = cell.get();
+            credit.received(bytes);
+            cell.set(credit);
+        }
+    }
+
+    /// May an answer of so many bytes be sent? Counts it if so.
+    pub(super) fn may_send(&self, bytes: usize) -> bool {
+        self.0.as_ref().is_none_or(|cell| {
+            let mut credit = cell.get();
+            let may_send = credit.may_send(observe::now(), bytes);
+            cell.set(credit);
+            may_send
+        })
+    }
+}
+
 impl<H: Handler> Peers<H> {
-    pub(super) fn new(limits: &Limits) -> Self {
+    /// An empty table. `amplification` is how much is answered per byte received.
+    pub(super) fn new(limits: &Limits, amplification: Limit<u32>) -> Self {
         Self {
             flows: HashMap::new(),
             numbers: HashMap::new(),
+            sources: HashMap::new(),
+            per_source: limits.per_source,
+            amplification,
+            exempt_loopback: limits.exempt_loopback,
             deadlines: BinaryHeap::new(),
             most: limits.datagram_peers.max(1),
             life_new: limits.datagram_peer_new,
@@ -44,7 +84,8 @@ impl<H: Handler> Peers<H> {
     }
 
     pub(super) fn find(&self, peer: &DatagramPeer, local: Option<Local>) -> Option<u64> {
-        self.numbers.get(&(peer.clone(), local)).copied()
+        let numbers = self.numbers.get(peer)?;
+        numbers.iter().find(|(at, _)| *at == local).map(|(_, number)| *number)
     }
 
     pub(super) fn get(&mut self, number: u64) -> Option<&mut Flow<H>> {
@@ -53,8 +94,42 @@ impl<H: Handler> Peers<H> {
 
     /// The flows of a peer, to whichever of our addresses it talks.
     pub(super) fn all_of(&self, peer: &DatagramPeer) -> Vec<u64> {
-        let flows = self.flows.iter().filter(|(_, flow)| flow.peer() == peer);
-        flows.map(|(number, _)| *number).collect()
+        let numbers = self.numbers.get(peer).into_iter().flatten();
+        numbers.map(|(_, number)| *number).collect()
+    }
+
+    /// The part of a newcomer in what its source may have; none if that is not counted.
+    pub(super) fn share(&mut self, peer: &DatagramPeer) -> Result<Option<Rc<Share>>, Excess> {
+        let Some(source) = self.source(peer) else { return Ok(None) };
+        let credit = self.amplification.at().map(Credit::new);
+        let new = || Rc::new(Share(credit.map(Cell::new)));
+        let share = self.sources.entry(source).or_insert_with(new);
+        // One owner is the table.
+        match self.per_source {
+            Limit::At(most) if Rc::strong_count(share) > most => Err(Excess::Open(most)),
+            _ => Ok(Some(Rc::clone(share))),
+        }
+    }
+
+    /// Forgets the source of a peer that has just left, or was not let in, if it was the last one.
+    pub(super) fn release(&mut self, peer: &DatagramPeer, share: Option<Rc<Share>>) {
+        if let (Some(share), Some(source)) = (share, self.source(peer))
+            && Rc::strong_count(&share) <= 2
+        {
+            self.sources.remove(&source);
+        }
+    }
+
+    /// Whoever sends on loopback is on this host, and has one address for all its programs.
+    fn source(&self, peer: &DatagramPeer) -> Option<Source> {
+        match peer {
+            DatagramPeer::Udp(peer)
+                if !(self.exempt_loopback && peer.ip().to_canonical().is_loopback()) =>
+            {
+                Some(Source::of(peer.ip()))
+            }
+            _ => None,
+        }
     }
 
     /// The flows that owe no answer.
@@ -70,13 +145,20 @@ impl<H: Handler> Peers<H> {
     pub(super) fn insert(&mut self, flow: Flow<H>) {
         let number = flow.number();
         self.deadlines.push(Reverse((self.deadline(&flow), number)));
-        self.numbers.insert((flow.peer().clone(), flow.local()), number);
+        self.numbers.entry(flow.peer().clone()).or_default().push((flow.local(), number));
         self.flows.insert(number, flow);
     }
 
     pub(super) fn remove(&mut self, number: u64) -> Option<Flow<H>> {
-        let flow = self.flows.remove(&number)?;
-        self.numbers.remove(&(flow.peer().clone(), flow.local()));
+        let mut flow = self.flows.remove(&number)?;
+        if let Some(numbers) = self.numbers.get_mut(flow.peer()) {
+            numbers.retain(|(_, other)| *other != number);
+            if numbers.is_empty() {
+                self.numbers.remove(flow.peer());
+            }
+        }
+        let share = flow.leave_share();
+        self.release(flow.peer(), share);
         // Entries of flows that are gone are passed over when they come up; if most are, the heap is
         // made anew, so that it stays in proportion.
         if self.deadlines.len() > 64 + 2 * self.flows.len() {
@@ -90,9 +172,17 @@ impl<H: Handler> Peers<H> {
         self.deadlines.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// A flow that has expired.
+    /// A flow that has expired. One that owes an answer is not forgotten before it.
     pub(super) fn expired(&mut self, now: Instant) -> Option<u64> {
-        self.first_due(|deadline| deadline <= now)
+        let later = now + self.life_new.max(PUT_OFF);
+        while let Some(number) = self.first_due(|deadline| deadline <= now) {
+            if !self.flows.get(&number).is_some_and(Flow::is_owing) {
+                return Some(number);
+            }
+            self.deadlines.pop();
+            self.deadlines.push(Reverse((later, number)));
+        }
+        None
     }
 
     /// The flow that will expire first: a stranger heard once goes before a peer that is alive.
@@ -125,3 +215,6 @@ impl<H: Handler> Peers<H> {
         flow.last() + life
     }
 }
+
+/// For how long, at the least, a flow that owes an answer is not looked at again.
+const PUT_OFF: Duration = Duration::from_millis(10);

@@ -207,6 +207,11 @@ impl Forward {
             // The target is fixed and asked for nothing of its own: nobody is reached by it who does
             // not answer to the client anyway.
             limits.amplification = Limit::Off;
+            // Each peer has a socket of its own to the target: all tables together keep to the descriptors.
+            let threads_used = threads.unwrap_or_else(crate::server::threads).max(1);
+            let tables = 2 * threads_used * addresses.len().max(1);
+            let most = 2 * pairs_of_descriptors(threads_used, addresses.len()) / tables;
+            limits.datagram_peers = limits.datagram_peers.min(most.max(1));
             let route = Route { target, dial, proxy_header, observers: observers.clone() };
             let service = each(move |peer: &Peer| datagrams::Flow::new(route.clone(), peer));
             let server = Server::new(service).limits(limits).invited(invited);
