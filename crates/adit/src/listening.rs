@@ -17,7 +17,7 @@ use crate::listen::{Doors, unix_place};
 use crate::stream::{self, StreamService};
 use crate::tls::{self, ServerTls};
 use crate::worker::{Alive, Guest, Welcome, Worker};
-use crate::{Code, Codec, Endpoint, Result, conversation};
+use crate::{Code, Codec, Endpoint, Limit, Result, conversation};
 
 /// What a server can be made of: messages or raw streams. Sealed.
 pub trait Kind: Clone + Send + 'static + sealed::Sealed {
@@ -90,6 +90,9 @@ pub(crate) trait Listening<T>: Send {
     fn sockets(&self) -> Vec<(Endpoint, i32)>;
     /// The files of Unix sockets, which are removed when the server is gone.
     fn files(&mut self) -> Vec<SocketFile>;
+    /// Bytes answered at most per byte received, where that is bounded; `by_default` if the address does
+    /// not say otherwise.
+    fn reply_cap(&self, by_default: Limit<u32>) -> Option<u32>;
 }
 
 /// Starts on a thread; gives what welcomes connections of this listener there.
@@ -121,6 +124,10 @@ impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
 
     fn files(&mut self) -> Vec<SocketFile> {
         self.doors.take_files()
+    }
+
+    fn reply_cap(&self, _by_default: Limit<u32>) -> Option<u32> {
+        None
     }
 
     fn part(&mut self, thread: usize) -> Part<T> {
@@ -162,6 +169,10 @@ impl<S: StreamService> Listening<S> for Streams {
         self.doors.take_files()
     }
 
+    fn reply_cap(&self, _by_default: Limit<u32>) -> Option<u32> {
+        None
+    }
+
     fn part(&mut self, thread: usize) -> Part<S> {
         let (listeners, tls) = (self.doors.listeners(thread), self.doors.tls.clone());
         Box::new(move |index, service, worker| {
@@ -198,6 +209,10 @@ impl<T: Open> Listening<T> for Datagrams {
 
     fn files(&mut self) -> Vec<SocketFile> {
         self.doors.take_files()
+    }
+
+    fn reply_cap(&self, by_default: Limit<u32>) -> Option<u32> {
+        self.doors.amplify.or_else(|| by_default.at())
     }
 
     fn part(&mut self, thread: usize) -> Part<T> {

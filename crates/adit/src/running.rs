@@ -34,6 +34,8 @@ pub struct Running {
     endpoints: Vec<Vec<Endpoint>>,
     /// For each listener its settings of TLS, if it speaks that.
     tls: Vec<Option<ServerTls>>,
+    /// For each listener how many bytes it answers per byte received, where that is bounded.
+    reply_caps: Vec<Option<u32>>,
     shared: Arc<Shared>,
     totals: Arc<Totals>,
     observers: Observers,
@@ -130,9 +132,11 @@ impl<K: Kind> Bound<K> {
         let (mailboxes, letters): (Vec<_>, Vec<_>) =
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
         let shared = Arc::new(Shared::new(mailboxes, &limits, once, invited));
+        let cap = limits.amplification;
         let mut running = Running {
             tls: listeners.iter().map(|listener| listener.tls().cloned()).collect(),
             endpoints,
+            reply_caps: listeners.iter().map(|listener| listener.reply_cap(cap)).collect(),
             shared,
             totals: Arc::default(),
             observers: observers.clone(),
@@ -247,6 +251,14 @@ impl Running {
     /// Every address the server listens on.
     pub fn addrs(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().flatten()
+    }
+
+    /// The same, each with how many bytes at most are answered there per byte received from a source that
+    /// is not on loopback ([`Limits::amplification`], or `amplify` of its address); none over streams,
+    /// and where there is no such limit.
+    pub fn reply_caps(&self) -> impl Iterator<Item = (&Endpoint, Option<u32>)> {
+        let calls = self.endpoints.iter().zip(&self.reply_caps);
+        calls.flat_map(|(endpoints, cap)| endpoints.iter().map(|endpoint| (endpoint, *cap)))
     }
 
     /// Takes what is queued, closes the doors and finishes what there is; cuts the rest after

@@ -61,8 +61,9 @@ pub(crate) fn announce(
         server.addrs().map(of).collect()
     };
     let endpoints: Vec<_> = servers.iter().flat_map(with_tls).collect();
-    for (endpoint, tls) in &endpoints {
-        voice.note(&(listening_line(endpoint) + &gate.words(endpoint, tls.as_ref())));
+    let caps = servers.iter().flat_map(Running::reply_caps);
+    for ((endpoint, tls), (_, cap)) in endpoints.iter().zip(caps) {
+        voice.note(&(listening_line(endpoint, cap) + &gate.words(endpoint, tls.as_ref())));
     }
     if let Some((endpoint, tls)) = endpoints.first() {
         let client = client(endpoint, tls.as_ref(), gate);
@@ -105,7 +106,7 @@ fn client(endpoint: &Endpoint, tls: Option<&ServerTls>, gate: &Gate) -> String {
 }
 
 /// `listening  tcp [::]:7000 (IPv4 and IPv6), reachable from every network`
-fn listening_line(endpoint: &Endpoint) -> String {
+fn listening_line(endpoint: &Endpoint, cap: Option<u32>) -> String {
     let families = if endpoint.place_text().starts_with("[::]") { " (IPv4 and IPv6)" } else { "" };
     let reach = match endpoint.reach() {
         Reach::Loopback | Reach::Host => "this machine only",
@@ -113,7 +114,7 @@ fn listening_line(endpoint: &Endpoint) -> String {
         _ => "reachable from every network",
     };
     let is_udp = endpoint.transport() == Transport::Udp;
-    let is_capped = is_udp && endpoint.reach() > Reach::Host;
-    let capped = if is_capped { ", replies capped at 3x" } else { "" };
+    let cap = cap.filter(|_| is_udp && endpoint.reach() > Reach::Host);
+    let capped = cap.map_or_else(String::new, |cap| format!(", replies capped at {cap}x"));
     format!("listening  {endpoint}{families}, {reach}{capped}")
 }
