@@ -234,6 +234,10 @@ impl<H: Handler> Flow<H> {
                 Due::Message(Err(failure)) => self.failed(&failure),
             }
         }
+        // Whoever ends a flow from outside has told why.
+        if let Some((code, _told)) = self.alive.peer.desk().take_failure() {
+            self.ended.get_or_insert(code);
+        }
     }
 
     fn take(&mut self, answer: Option<Answer>, cx: &mut TaskContext<'_>, outbox: &mut Outbox) {

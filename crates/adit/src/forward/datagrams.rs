@@ -1,5 +1,7 @@
 //! One client's datagrams carried on: a socket of its own to the target, so that answers find back.
 
+use std::io;
+
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::AbortHandle;
@@ -8,7 +10,7 @@ use super::Route;
 use crate::event::{Action, What};
 use crate::handler::{Answer, Handler, Out};
 use crate::peer::Sender;
-use crate::{Code, Endpoint, Peer};
+use crate::{Code, Datagrams, Endpoint, Peer};
 
 /// Datagrams that may wait for the socket to the target.
 const WAITING_MAX: usize = 256;
@@ -26,12 +28,14 @@ struct Client {
     route: Route,
     number: u64,
     remote: Endpoint,
+    peer: Peer,
 }
 
 impl Flow {
     pub(super) fn new(route: Route, peer: &Peer) -> Self {
         let (onward, waiting) = mpsc::channel(WAITING_MAX);
-        let client = Client { route, number: peer.number(), remote: peer.remote().clone() };
+        let (number, remote) = (peer.number(), peer.remote().clone());
+        let client = Client { route, number, remote, peer: peer.clone() };
         let task = tokio::task::spawn_local(carry(client.clone(), waiting, peer.sender()));
         Self { onward, client, task: task.abort_handle() }
     }
@@ -42,7 +46,7 @@ impl Handler for Flow {
         match self.onward.try_send(Bytes::copy_from_slice(msg)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.client.tell_of_drop(),
-            // The target could not be reached at all: the client's next datagram tries again.
+            // The target is not there, and the conversation about to end for that reason.
             Err(TrySendError::Closed(_)) => out.close(),
         }
         Answer::Done
@@ -60,7 +64,10 @@ async fn carry(client: Client, mut waiting: mpsc::Receiver<Bytes>, back: Sender)
     let Client { route, number, .. } = &client;
     let target = match route.dial(*number).datagrams(&route.target).await {
         Ok(target) => target,
-        Err(error) => return client.tell_of_error(error.code(), &error.to_string()),
+        Err(error) => {
+            client.tell_of_error(error.code(), &error.to_string());
+            return client.end(error.code());
+        }
     };
     let local = target.local();
     route.tell(*number, target.remote(), || What::Open {
@@ -80,9 +87,12 @@ async fn carry(client: Client, mut waiting: mpsc::Receiver<Bytes>, back: Sender)
                 }
             }),
         };
-        // What the network says of one datagram is not the end of the next.
-        if let Err(error) = done {
-            client.tell_of_error(crate::code_of(&error), &error.to_string());
+        let Err(error) = done else { continue };
+        client.tell_of_failure(&target, &error);
+        // Nobody is there: the client's next datagram begins anew. What else the network says of one
+        // datagram is not the end of the next.
+        if crate::code_of(&error) == Code::Refused {
+            return client.end(Code::Refused);
         }
     }
 }
@@ -99,11 +109,33 @@ impl Client {
         self.route.observers.emit_of(self.number, &self.remote, || what);
     }
 
+    /// Ends the conversation with the client for a reason that has been told.
+    fn end(&self, code: Code) {
+        self.peer.desk().fail(code, String::new());
+        self.peer.desk().wake();
+    }
+
+    fn tell_of_failure(&self, target: &Datagrams, error: &io::Error) {
+        match crate::code_of(error) {
+            code @ (Code::Refused | Code::Denied) => {
+                let what = target.explain(error).to_string();
+                self.tell(code, without_code(&what, code));
+            }
+            code => self.tell_of_error(code, &error.to_string()),
+        }
+    }
+
     fn tell_of_error(&self, code: Code, why: &str) {
-        // An error of adit's own says its code; the event has it.
-        let why = why.strip_suffix(&format!(" (code={code})")).unwrap_or(why);
-        let text = format!("{}: {why}", self.route.target.spoken());
-        let what = What::Error { code, text: &text, place: "target", fatal: false };
+        self.tell(code, &format!("{}: {}", self.route.target.spoken(), without_code(why, code)));
+    }
+
+    fn tell(&self, code: Code, text: &str) {
+        let what = What::Error { code, text, place: "target", fatal: false };
         self.route.observers.emit_of(self.number, &self.remote, || what);
     }
+}
+
+/// An error of adit's own says its code; the event has it.
+fn without_code(text: &str, code: Code) -> &str {
+    text.strip_suffix(&format!(" (code={code})")).unwrap_or(text)
 }
