@@ -188,13 +188,17 @@ async fn stop(
     }
 }
 
-/// Tells the main task how the first conversation ended.
+/// Tells the main task how the first conversation ended. Whoever only knocked with an empty datagram, as
+/// `adit wait` does, has not begun one.
 #[derive(Clone)]
 struct Once(Option<mpsc::Sender<(Code, String)>>);
 
 impl Observer for Once {
     fn event(&self, event: &Event<'_>) {
-        if let (Some(sender), What::Close { code, .. }) = (&self.0, &event.what) {
+        if let (Some(sender), What::Close { code, bytes_in, .. }) = (&self.0, &event.what) {
+            if *bytes_in == 0 && event.peer.is_some_and(|peer| peer.transport().is_datagram()) {
+                return;
+            }
             // Full: it was not the first one, and only that counts.
             let peer = event.peer.map(ToString::to_string).unwrap_or_default();
             let _only_the_first_counts = sender.try_send((*code, peer));
