@@ -63,8 +63,14 @@ Datagrams keep their edges, and are not promised to arrive:
   (--linger), further ones until 1 s of quiet. No answer at all: exit 1, code=no-answer.
   --send-only expects none. A port where nobody listens: exit 1, code=refused.
 
-  A server answers from the address that was asked, and off this machine at most 3 bytes per byte
-  received, because the sender of a datagram is only claimed.
+  A server answers from the address that was asked. The sender of a datagram is only claimed, so off
+  this machine a source is sent at most 3 bytes per byte received (amplify=N), 100 answers a second,
+  200 at once; it may have 100 ports at once (--per-source). Never answered are a server's own
+  address and the ports 0 7 17 19 53 111 123 137 138 161 389 500; 1900 5353 11211 at 10 a second.
+  53 and 123 are answered with amplify=N and by forward, which has no cap.
+  Two servers that answer each other are stopped: of datagrams that bring back the last answer, one
+  in 100 is dropped (limit loop), one in 10,000 from a client's port of this machine.
+  What the kernel, or a limit, drops is counted: limit events with --json, dropped in the summary.
 ";
 
 const PROGRAMS: &str = "\
