@@ -36,3 +36,4 @@ pub mod proxy;
 pub mod race;
 pub mod rate;
 pub mod sources;
+pub mod worker;

@@ -141,7 +141,7 @@ pub use listen::{ReadyListener, ToAddress};
 pub use listening::{Bytestreams, Kind, Messages};
 pub use observe::Observer;
 pub use peer::{Closed, Peer, Sender, TrySendError};
-pub use program::{Ended, Process, Program};
+pub use program::{Ended, Process, Program, Worker};
 pub use room::{Room, Seat};
 pub use running::{Running, Stats};
 pub use server::Server;

@@ -287,8 +287,14 @@ impl<S: StreamService> Welcome for Usher<S> {
     fn welcome(&self, worker: &Rc<Worker>, io: Io, guest: Guest) {
         let alive = enter(worker, &io, guest);
         let peer = alive.peer.clone();
-        let wire = Wire::of_peer(io, &peer, &worker.context.observers);
         let (service, context) = (Rc::clone(&self.service), Rc::clone(&worker.context));
+        if service.takes_sockets() {
+            tokio::task::spawn_local(async move {
+                stream::give_away(service, io, peer, context, || alive.free_slot()).await;
+            });
+            return;
+        }
+        let wire = Wire::of_peer(io, &peer, &worker.context.observers);
         tokio::task::spawn_local(async move {
             stream::run(service, wire, peer, context, || alive.free_slot()).await;
         });

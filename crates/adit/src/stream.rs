@@ -1,6 +1,7 @@
 //! Stream services: a function that is given the raw bytes of each connection.
 
 use std::future::{Future, poll_fn};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,10 +11,10 @@ use std::task::Poll;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::conn::{Conn, Ending, Share, Wire};
+use crate::conn::{Conn, Ending, Io, Share, Wire};
 use crate::context::Context;
 use crate::conversation::{is_broken, panic_text, report};
-use crate::event::{Action, What};
+use crate::event::{Action, Call, What};
 use crate::linger::{self, LingerLimits};
 use crate::peer::{Closed, Peer};
 use crate::program::Failed;
@@ -66,6 +67,20 @@ pub trait StreamService: Clone + Send + 'static + sealed::Sealed {
 
     /// Serves one connection.
     fn serve(&self, conn: Conn) -> impl Future<Output = Result<(), BoxError>>;
+
+    /// Is it given the sockets themselves? Then [`serve_socket`](Self::serve_socket) is called.
+    fn takes_sockets(&self) -> bool {
+        false
+    }
+
+    /// Serves one connection by its socket, which is in blocking mode. Its close is the service's.
+    fn serve_socket(
+        &self,
+        _socket: OwnedFd,
+        _peer: Peer,
+    ) -> impl Future<Output = Result<(), BoxError>> {
+        async { Err("a service that takes no sockets".into()) }
+    }
 }
 
 pub(crate) mod sealed {
@@ -140,6 +155,56 @@ impl Drop for Cut<'_> {
             report(self.context, self.peer, closed, unconfirmed);
         }
     }
+}
+
+/// Gives one connection away: nothing is carried, counted or closed here any more.
+pub(crate) async fn give_away<S: StreamService>(
+    service: Rc<S>,
+    io: Io,
+    peer: Peer,
+    context: Rc<Context>,
+    free_slot: impl FnOnce(),
+) -> Closed {
+    let began = Instant::now();
+    let descriptor = io.descriptor();
+    let served = async {
+        let socket = io.into_blocking()?;
+        service.serve_socket(socket, peer.clone()).await
+    };
+    let expired = async {
+        match context.limits.max_time.at() {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let woken = poll_fn(|cx| {
+        peer.desk().attend(cx.waker());
+        Poll::<()>::Pending
+    });
+    let emit = |what: What<'_>| {
+        context.observers.emit_of(peer.number(), peer.remote(), || what);
+    };
+    let code = tokio::select! {
+        biased;
+        () = woken => Code::Ok,
+        end = served => end.err().map_or(Code::Ok, |failure| {
+            let code = failure.downcast_ref::<Failed>().map_or(Code::Internal, |failed| failed.code);
+            let text = failure.to_string();
+            emit(What::Error { code, text: &text, place: place_of(&failure), fatal: false });
+            code
+        }),
+        code = cut(&peer) => code,
+        () = expired => {
+            emit(What::Limit { name: "max-time", value: 0, action: Action::Close, count: 1 });
+            Code::MaxTime
+        }
+    };
+    free_slot();
+    let close = (Call::Close, Some(descriptor));
+    context.observers.call(Some((peer.number(), peer.remote())), close, None);
+    let lasted = began.elapsed();
+    let closed = Closed { code, bytes_in: 0, bytes_out: 0, unsent: 0, lasted };
+    report(&context, &peer, closed, 0)
 }
 
 /// The service's own part, watched by the limits.

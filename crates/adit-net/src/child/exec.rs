@@ -22,9 +22,9 @@ pub(super) fn descriptors_at_start() -> Rlimit {
 
 /// Becomes the program. Gives why not.
 ///
-/// In this order: its own group, the descriptors, the limit on them, signals as at the start of the
-/// world, no rights by setuid files, the user, and last the death signal, which changing the user
-/// clears (prctl(2)).
+/// In this order: its own group, its input and output, no rights by setuid files, the limit on
+/// descriptors, the sandbox, whose rules are a descriptor, the end of all others, signals as at the start
+/// of the world, the user, and last the death signal, which changing the user clears (prctl(2)).
 pub(super) fn run(
     laid_out: &LaidOut<'_>,
     (program, records): (&OwnedFd, &OwnedFd),
@@ -50,13 +50,16 @@ fn prepare(
     rustix::process::setpgid(None, None)?;
     rustix::stdio::dup2_stdin(program)?;
     rustix::stdio::dup2_stdout(program)?;
+    rustix::thread::set_no_new_privs(true)?;
+    rustix::process::setrlimit(Resource::Nofile, descriptors)?;
+    if let Some(sandbox) = laid_out.sandbox {
+        sandbox.confine()?;
+    }
     // What is told before the exec goes through the one that is left; the exec closes it.
     let kept = records.as_raw_fd();
     close_range(3, kept - 1);
     close_range(kept + 1, RawFd::MAX);
-    rustix::process::setrlimit(Resource::Nofile, descriptors)?;
     default_signals();
-    rustix::thread::set_no_new_privs(true)?;
     if let Some(user) = laid_out.user {
         become_user(user)?;
     }

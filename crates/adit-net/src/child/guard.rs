@@ -111,7 +111,8 @@ impl Drop for Guard {
 /// What a program and its server will talk over, before there is a program.
 #[derive(Debug)]
 pub struct Unborn {
-    ours: UnixStream,
+    /// None if the program has a socket of somebody else.
+    ours: Option<UnixStream>,
     program: OwnedFd,
     told: UnixStream,
     records: OwnedFd,
@@ -125,12 +126,21 @@ impl Unborn {
     pub fn new() -> io::Result<Self> {
         let (ours, program) = UnixStream::pair()?;
         let (told, records) = UnixStream::pair()?;
-        Ok(Self { ours, program: program.into(), told, records: records.into() })
+        Ok(Self { ours: Some(ours), program: program.into(), told, records: records.into() })
     }
 
-    /// The other end of the program's input and output, and where the guard tells of its end. The
+    /// A program whose standard input and output are this socket.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn with_socket(program: OwnedFd) -> io::Result<Self> {
+        let (told, records) = UnixStream::pair()?;
+        Ok(Self { ours: None, program, told, records: records.into() })
+    }
+
+    /// The other end of the program's input and output, if it is ours, and where the guard tells of its end. The
     /// program, with its group, is told to end when our direction of the latter ends.
-    pub fn born(self) -> (UnixStream, UnixStream) {
+    pub fn born(self) -> (Option<UnixStream>, UnixStream) {
         (self.ours, self.told)
     }
 }

@@ -5,9 +5,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Arc;
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use super::sandbox::Sandbox;
 use super::user::User;
 
 /// Variables of one peer, in bytes; those of adit are a quarter of it with the longest names.
@@ -23,6 +25,7 @@ pub struct Launch {
     variables: Vec<CString>,
     children_max: usize,
     user: Option<User>,
+    sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Launch {
@@ -37,6 +40,7 @@ impl Launch {
             variables: Vec::new(),
             children_max,
             user: None,
+            sandbox: None,
         })
     }
 
@@ -66,6 +70,11 @@ impl Launch {
         self.user = Some(user);
     }
 
+    /// Keeps the program to this.
+    pub fn sandbox(&mut self, sandbox: Sandbox) {
+        self.sandbox = Some(Arc::new(sandbox));
+    }
+
     pub(super) fn children_max(&self) -> usize {
         self.children_max
     }
@@ -83,6 +92,7 @@ impl Launch {
             variables: pointers(&self.variables, VARIABLES_MAX),
             variables_own: self.variables.len(),
             user: self.user.as_ref(),
+            sandbox: self.sandbox.as_deref(),
         }
     }
 }
@@ -96,6 +106,7 @@ pub(super) struct LaidOut<'a> {
     pub(super) variables: Vec<*const libc::c_char>,
     pub(super) variables_own: usize,
     pub(super) user: Option<&'a User>,
+    pub(super) sandbox: Option<&'a Sandbox>,
 }
 
 /// Where a program is: as it is written if there is a slash in it, else in the first of these folders

@@ -4,6 +4,7 @@
 mod exec;
 mod guard;
 mod launch;
+mod sandbox;
 mod user;
 mod within;
 
@@ -15,6 +16,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 pub use guard::{Guard, Unborn};
 pub use launch::{Launch, VARIABLES_BYTES_MAX, find};
+pub use sandbox::Sandbox;
 pub use user::{User, is_root};
 
 /// How long a program and its group may take to end after SIGTERM; then comes SIGKILL.

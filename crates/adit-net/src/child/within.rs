@@ -14,6 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, kill_
 use rustix::time::{ClockId, clock_gettime};
 
 use super::launch::{LaidOut, Launch, VARIABLES_BYTES_MAX, VARIABLES_MAX};
+use super::sandbox::Sandbox;
 use super::{GRACE, TAG_ENDED, TAG_NOT_RUN, TAG_TAKEN, exec, in_silence, record};
 
 /// Requests that are taken before the ends of programs are looked at again.
@@ -131,11 +132,17 @@ impl Inside<'_> {
             in_silence(rustix::stdio::dup2_stdin(&null));
             in_silence(rustix::stdio::dup2_stdout(&null));
         }
-        let (one, other) = (self.requests.as_raw_fd(), self.server.as_raw_fd());
-        let (low, high) = (one.min(other), one.max(other));
-        exec::close_range(3, low - 1);
-        exec::close_range(low + 1, high - 1);
-        exec::close_range(high + 1, RawFd::MAX);
+        let requests = self.requests.as_raw_fd();
+        // One twice where there are no rules.
+        let rules = self.laid_out.sandbox.and_then(Sandbox::descriptor).unwrap_or(requests);
+        let mut kept = [requests, self.server.as_raw_fd(), rules];
+        kept.sort_unstable();
+        let mut first = 3;
+        for kept in kept {
+            exec::close_range(first, kept - 1);
+            first = kept + 1;
+        }
+        exec::close_range(first, RawFd::MAX);
         // One for each program; those are given back what there was.
         let most = rustix::process::getrlimit(Resource::Nofile).maximum;
         let raised = Rlimit { current: most, maximum: most };

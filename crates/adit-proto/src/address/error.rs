@@ -31,6 +31,26 @@ pub enum AddressError {
         /// The address.
         text: String,
     },
+    /// A program where a socket is meant.
+    #[error("{} is a program and no socket", quoted(.text))]
+    ProgramElsewhere {
+        /// The address.
+        text: String,
+    },
+    /// No program.
+    #[error("the program is missing in {}", quoted(.text))]
+    ProgramMissing {
+        /// The address.
+        text: String,
+    },
+    /// An option that means nothing to a program.
+    #[error("option {} has no meaning for a program, in {}", quoted(.key), quoted(.text))]
+    ProgramKey {
+        /// The option.
+        key: String,
+        /// The address.
+        text: String,
+    },
     /// Programs have to name the scheme.
     #[error("the scheme is missing in {}", quoted(.text))]
     SchemeMissing {
@@ -167,6 +187,12 @@ impl AddressError {
             Self::Scheme { near: None, .. } | Self::NotYet { .. } => {
                 "there are tcp, tls, udp, unix and unix-dgram"
             }
+            Self::ProgramElsewhere { .. } => {
+                "a program behind connections: adit serve PORT -- CMD; as a target: adit forward PORT \
+                 exec:./CMD"
+            }
+            Self::ProgramMissing { .. } => "write exec:./PROGRAM,arg=ARGUMENT",
+            Self::ProgramKey { .. } => "there is arg, once for each argument",
             Self::SchemeMissing { example, .. } | Self::PortMissing { example, .. } => {
                 return Some(format!("write {}", short(example)));
             }

@@ -90,14 +90,13 @@ const LATER: &[&str] = &[
     "crlf",
     "retry",
     "backoff",
-    // Targets of a relay, programs.
+    // Targets of a relay.
     "weight",
     "slow-start",
     "proxy-in",
     "proxy-from",
     "proxy-out",
     "via",
-    "arg",
 ];
 
 /// The options as values, checked.

@@ -3,12 +3,14 @@
 //! Reading an address resolves nothing: a name stays a name.
 
 mod error;
+mod exec;
 mod keys;
 mod parse;
 mod spelling;
 mod units;
 
 pub use error::AddressError;
+pub use exec::Exec;
 pub use keys::{Keys, SocketOptions, TlsMode, TlsOptions};
 pub use spelling::nearest;
 pub use units::{UnitError, parse_duration, parse_rate, parse_size};

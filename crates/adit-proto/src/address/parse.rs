@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 
 use super::error::AddressError;
+use super::exec::is_scheme;
 use super::keys::Keys;
 use super::spelling::nearest;
 use super::{Address, Place, UNIX_NAME_BYTES_MAX};
@@ -33,9 +34,9 @@ const fn plain(transport: Transport) -> Scheme {
 }
 
 /// Schemes of the grammar that later versions serve.
-const LATER: [&str; 14] = [
-    "exec", "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp",
-    "farm", "http", "https",
+const LATER: [&str; 13] = [
+    "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp", "farm",
+    "http", "https",
 ];
 
 /// Layers of the grammar that later versions serve; they stand before a `+`.
@@ -131,7 +132,7 @@ fn finished(mut address: Address, text: &str) -> Result<Address, AddressError> {
 }
 
 /// Cuts off `,key=value` and `?key=value&key=value`.
-fn split_options(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split_options(text: &str) -> (&str, Option<&str>) {
     match text.split_once([',', '?']) {
         Some((body, options)) => (body, Some(options)),
         None => (text, None),
@@ -158,11 +159,14 @@ impl<'a> Word<'a> {
         if let Some(known) = scheme_of(scheme) {
             return Ok(Self { scheme: Some(known), rest: slashes.unwrap_or(after), text });
         }
+        if is_scheme(scheme) {
+            return Err(AddressError::ProgramElsewhere { text: text.to_owned() });
+        }
         // Without slashes it may be a host: `http:80`, `proxy:3128`.
-        let is_scheme = slashes.is_some()
+        let is_other = slashes.is_some()
             || scheme.contains('+')
             || is_one_of(scheme, &LATER) && !is_one_of(scheme, &ALSO_HOSTS);
-        if is_scheme { Err(not_a_scheme(scheme, text)) } else { Ok(plain) }
+        if is_other { Err(not_a_scheme(scheme, text)) } else { Ok(plain) }
     }
 
     /// What is written, else what the form of the place says, else `transport`.
@@ -242,7 +246,7 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
 /// Names the part of `session+tls` that is unknown, else the first that is not served yet.
 fn not_a_scheme(scheme: &str, text: &str) -> AddressError {
     let is_later = |part: &&str| is_one_of(part, &LATER) || is_one_of(part, &LAYERS);
-    let is_known = |part: &&str| scheme_of(part).is_some() || is_later(part);
+    let is_known = |part: &&str| scheme_of(part).is_some() || is_later(part) || is_scheme(part);
     let text = text.to_owned();
     if let Some(unknown) = scheme.split('+').find(|part| !is_known(part)) {
         let near = nearest(unknown, SCHEMES.iter().map(|(name, _)| *name));

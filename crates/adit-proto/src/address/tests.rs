@@ -87,7 +87,7 @@ const WRONG: &[(&[&str], &str)] = &[
         &["h:1,tls=insecure,pin=sha256:00"],
         "\"pin=sha256:00\": pin takes sha256: and the 64 hex digits of a certificate",
     ),
-    (&["exec:./prog"], "\"exec\" is not part of this version, in \"exec:./prog\""),
+    (&["exec:./prog"], "\"exec:./prog\" is a program and no socket"),
     (
         &["session+tcp://far:1"],
         "\"session\" is not part of this version, in \"session+tcp://far:1\"",

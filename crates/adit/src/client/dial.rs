@@ -168,7 +168,7 @@ impl Dial {
         self.stall
     }
 
-    fn tap(&self) -> (Observers, u64) {
+    pub(crate) fn tap(&self) -> (Observers, u64) {
         (self.observers.clone(), self.next_number())
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -44,6 +44,26 @@ impl Io {
 
     pub(crate) fn unix(io: UnixStream) -> Self {
         Self::Plain(Socket::Unix(io))
+    }
+
+    /// The plain socket without its runtime, in blocking mode.
+    ///
+    /// # Errors
+    /// There is TLS over it: the socket alone is of no use to anybody.
+    pub(crate) fn into_blocking(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Plain(Socket::Tcp(io)) => {
+                let io = io.into_std()?;
+                io.set_nonblocking(false)?;
+                Ok(io.into())
+            }
+            Self::Plain(Socket::Unix(io)) => {
+                let io = io.into_std()?;
+                io.set_nonblocking(false)?;
+                Ok(io.into())
+            }
+            Self::Tls(_) => Err(io::Error::other("a connection over TLS cannot be given away")),
+        }
     }
 
     /// What the TLS handshake has settled.

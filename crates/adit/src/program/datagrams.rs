@@ -61,7 +61,7 @@ impl Handler for OnePeer {
         let (program, variables) = (self.program.clone(), self.variables.clone());
         let (peer, msg) = (Arc::clone(&self.peer), Bytes::copy_from_slice(msg));
         Answer::later(async move {
-            let process = program.process(&variables).await?;
+            let process = program.process(&variables, None).await?;
             drop(place);
             answer(&program, process, &msg, &peer).await
         })

@@ -4,21 +4,24 @@ mod datagrams;
 mod process;
 mod relay;
 mod variables;
+mod worker;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use adit_net::child::{self, Guard, Launch, User};
+use adit_net::child::{self, Guard, Launch, Sandbox, User};
 use tokio::sync::Semaphore;
 
 use crate::stream::{StreamService, sealed};
-use crate::{Blame, BoxError, Code, Conn, Error, Result, Service};
+use crate::{Blame, BoxError, Code, Conn, Error, Peer, Result, Service};
 
 pub use adit_net::child::Ended;
 pub use process::Process;
+pub use worker::Worker;
 
 /// A program that serves one peer: what the peer sends is its standard input, what it writes to its
 /// standard output goes to the peer. One process for each connection, or for each datagram.
@@ -71,6 +74,16 @@ struct Plan {
     variables: Vec<(OsString, OsString)>,
     children_max: usize,
     user: Option<User>,
+    /// The limits of a sandbox, and whether it runs for long.
+    sandbox: Option<Sandboxed>,
+    takes_sockets: bool,
+}
+
+/// How long the processes of a sandbox run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sandboxed {
+    ForOnePeer,
+    ForLong,
 }
 
 /// What all clones share from the first start on.
@@ -106,6 +119,8 @@ impl Program {
             variables: Vec::new(),
             children_max: CHILDREN_MAX,
             user: None,
+            sandbox: None,
+            takes_sockets: false,
         };
         Self { plan, at_work: Arc::default() }
     }
@@ -139,6 +154,36 @@ impl Program {
     #[must_use]
     pub fn user(self, user: User) -> Self {
         self.with(|plan| plan.user = Some(user))
+    }
+
+    /// Keeps every process to limits and to a part of the machine: 60 s of a processor, 256 descriptors,
+    /// 1 GiB of memory, 1,024 processes of its user; and, where the kernel has Landlock (landlock(7)), it
+    /// reads `/usr /lib /lib64 /bin /etc/ssl` and itself, and writes the current folder, no other file;
+    /// its signals and abstract sockets stay inside, where the kernel can do that. What it comes to here
+    /// says [`policy`](Self::policy). A process whose sandbox cannot be set up is not run.
+    #[must_use]
+    pub fn sandbox(self) -> Self {
+        self.with(|plan| plan.sandbox = Some(Sandboxed::ForOnePeer))
+    }
+
+    /// What its sandbox comes to on this machine, in one line; none without one.
+    ///
+    /// # Errors
+    /// The program is not there, or the sandbox cannot be set up.
+    pub fn policy(&self) -> Result<Option<String>> {
+        let sandbox = self.found().and_then(|found| self.confined(&found));
+        let named = |failed: &Failed| Error::new(failed.code, Blame::Caller, failed.text.clone());
+        let sandbox = sandbox.map_err(|error| named(&self.cannot_run(&error)))?;
+        Ok(sandbox.map(|sandbox| sandbox.policy().to_owned()))
+    }
+
+    /// Gives every process the socket of its connection itself, as tcpserver does: nothing is relayed,
+    /// which costs less, and nothing is seen of it. Counts stay at 0, the limits on silence and stalls do
+    /// not hold, and the close is the program's: one that leaves input unread resets the connection.
+    /// `Limits::max_time`, the number of processes, and the end of the server hold. Connections only.
+    #[must_use]
+    pub fn takes_sockets(self) -> Self {
+        self.with(|plan| plan.takes_sockets = true)
     }
 
     /// The same program for datagrams: each is the standard input of a process of its own, and what
@@ -187,11 +232,21 @@ impl Program {
         Ok(Arc::clone(guard.insert(Arc::new(started))))
     }
 
-    fn launch(&self) -> io::Result<Launch> {
-        let Plan { program, arguments, variables, children_max, user } = &self.plan;
-        let path = variables.iter().rfind(|(name, _)| name == "PATH");
+    fn found(&self) -> io::Result<PathBuf> {
+        let path = self.plan.variables.iter().rfind(|(name, _)| name == "PATH");
         let folders = path.map_or_else(|| OsStr::new(FOLDERS), |(_, folders)| folders);
-        let found = child::find(program, folders)?;
+        child::find(&self.plan.program, folders)
+    }
+
+    fn confined(&self, found: &Path) -> io::Result<Option<Sandbox>> {
+        let Some(sandboxed) = self.plan.sandbox else { return Ok(None) };
+        let is_root = self.plan.user.as_ref().map_or_else(child::is_root, |user| user.uid == 0);
+        Sandbox::new(found, is_root, sandboxed == Sandboxed::ForLong).map(Some)
+    }
+
+    fn launch(&self) -> io::Result<Launch> {
+        let Plan { program, arguments, variables, children_max, user, .. } = &self.plan;
+        let found = self.found()?;
         let mut launch = Launch::new(&found, program.as_os_str(), *children_max)?;
         for argument in arguments {
             launch.argument(argument)?;
@@ -201,6 +256,9 @@ impl Program {
         }
         if let Some(user) = user {
             launch.user(user.clone());
+        }
+        if let Some(sandbox) = self.confined(&found)? {
+            launch.sandbox(sandbox);
         }
         Ok(launch)
     }
@@ -250,7 +308,9 @@ impl Program {
             }
             Ended::Unguarded => "its guard was killed".to_owned(),
         };
-        let text = format!("{} failed for peer {peer}: {how}", self.shown());
+        let peer = peer.to_string();
+        let whom = if peer.is_empty() { peer } else { format!(" for peer {peer}") };
+        let text = format!("{} failed{whom}: {how}", self.shown());
         Err(Failed { code: Code::Handler, text })
     }
 }
@@ -295,9 +355,23 @@ impl StreamService for Program {
     async fn serve(&self, conn: Conn) -> Result<(), BoxError> {
         let wire = conn.into_wire();
         let variables = variables::of_wire(&wire);
-        let process = Box::pin(self.process(&variables)).await?;
+        let process = Box::pin(self.process(&variables, None)).await?;
         let ended = relay::carry(&wire, process).await?;
         self.judge(ended, wire.remote.place_text())?;
+        Ok(())
+    }
+
+    fn takes_sockets(&self) -> bool {
+        self.plan.takes_sockets
+    }
+
+    async fn serve_socket(&self, socket: OwnedFd, peer: Peer) -> Result<(), BoxError> {
+        let variables = variables::of_socket(&peer, &socket);
+        let mut process = Box::pin(self.process(&variables, Some(&socket))).await?;
+        // From here on it is the program's alone: its end is the end of the connection.
+        drop(socket);
+        let ended = process.ended().await;
+        self.judge(ended, peer.remote().place_text())?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -12,7 +13,9 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Ended, Failed, Program, variables};
-use crate::{Blame, Conn, Error, Result};
+use crate::conn::{Io, Wire};
+use crate::endpoint::{Place, Transport};
+use crate::{Blame, Conn, Dial, Endpoint, Error, Result};
 
 /// How long a guard that has much to do is left alone.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -49,11 +52,12 @@ impl Program {
     /// A dropped call has started nothing, or what it has started is ended.
     pub async fn start(&self, conn: &Conn) -> Result<Process> {
         let variables = variables::of_wire(conn.wire());
-        let process = self.process(&variables).await;
+        let process = self.process(&variables, None).await;
         process.map_err(|failed| Error::new(failed.code, Blame::Local, failed.text))
     }
 
-    /// Why a process that was started is no success; nothing if it is one.
+    /// Why a process that was started is no success; nothing if it is one. A peer without a name is not
+    /// named.
     ///
     /// # Errors
     /// `handler` for every status but 0; `not-found` and `cannot-run` if it never ran.
@@ -62,7 +66,12 @@ impl Program {
         judged.map_err(|failed| Error::new(failed.code, Blame::Local, failed.text))
     }
 
-    pub(super) async fn process(&self, variables: &[u8]) -> Result<Process, Failed> {
+    /// Starts a process, with this socket as its input and output, or with one of ours.
+    pub(super) async fn process(
+        &self,
+        variables: &[u8],
+        socket: Option<&OwnedFd>,
+    ) -> Result<Process, Failed> {
         let permits = &self.permits().running;
         // Nobody closes it.
         let permit =
@@ -70,21 +79,29 @@ impl Program {
                 code: crate::Code::Internal,
                 text: "no program is started any more".to_owned(),
             })?;
-        let mut process = self.ask(variables, permit).await?;
+        let mut process = self.ask((variables, socket), permit).await?;
         for _ in 0..TRIES_MAX {
             if poll_fn(|cx| process.poll_taken(cx)).await {
                 return Ok(process);
             }
             // The guard has died with the request: nothing was started.
             let Some(rest) = process.rest.take() else { break };
-            process = self.ask(variables, rest.permit).await?;
+            process = self.ask((variables, socket), rest.permit).await?;
         }
         Ok(process)
     }
 
     /// Hands the request to a guard that lives.
-    async fn ask(&self, variables: &[u8], permit: OwnedSemaphorePermit) -> Result<Process, Failed> {
-        let unborn = Unborn::new().map_err(|error| self.cannot_run(&error))?;
+    async fn ask(
+        &self,
+        (variables, socket): (&[u8], Option<&OwnedFd>),
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Process, Failed> {
+        let unborn = match socket {
+            Some(socket) => socket.try_clone().and_then(Unborn::with_socket),
+            None => Unborn::new(),
+        };
+        let unborn = unborn.map_err(|error| self.cannot_run(&error))?;
         let mut guard = self.guard()?;
         let mut tries = 0;
         loop {
@@ -110,12 +127,38 @@ impl Program {
     }
 }
 
+impl Dial {
+    /// Starts a process of a program and connects to it: what is sent is its standard input, what it
+    /// writes to its standard output comes back. Its environment tells of nobody. Dropping the process
+    /// ends it; how it ended says [`Process::ended`].
+    ///
+    /// # Errors
+    /// It does not run.
+    ///
+    /// # Cancel safety
+    /// A dropped call has started nothing, or what it has started is ended.
+    pub async fn program(&self, program: &Program) -> Result<(Conn, Process)> {
+        let named = |failed: Failed| Error::new(failed.code, Blame::Local, failed.text);
+        let mut process = program.process(&[], None).await.map_err(named)?;
+        let io = process.take_io().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        let io = io.and_then(|io| {
+            io.set_nonblocking(true)?;
+            UnixStream::from_std(io)
+        });
+        let io = io.map_err(|error| named(program.cannot_run(&error)))?;
+        let path = program.plan.program.as_os_str().as_encoded_bytes();
+        let remote = Endpoint::named(Transport::Unix, Place::Path(path.into()));
+        let (observers, number) = self.tap();
+        Ok((Conn::new(Wire::tapped(Io::unix(io), (remote, None, number), &observers)), process))
+    }
+}
+
 impl Process {
     fn born(unborn: Unborn, permit: OwnedSemaphorePermit) -> io::Result<Self> {
         let (io, told) = unborn.born();
         told.set_nonblocking(true)?;
         let rest = Rest { told: UnixStream::from_std(told)?, records: Vec::new(), permit };
-        Ok(Self { io: Some(io), rest: Some(rest), ended: None })
+        Ok(Self { io, rest: Some(rest), ended: None })
     }
 
     /// The other end of its standard input and output, a blocking socket; once. Ending our direction of

@@ -1,6 +1,7 @@
 //! The environment of a program, as far as it tells of the peer: numbers, and nothing the peer chose.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::Endpoint;
 use crate::conn::Wire;
@@ -34,18 +35,36 @@ impl Variables {
 /// Of a connection.
 pub(super) fn of_wire(wire: &Wire) -> Vec<u8> {
     let mut variables = of(&wire.remote, wire.local.as_ref(), wire.number);
-    if let Some((pid, uid, gid)) = wire.credentials() {
-        variables.set("UNIXREMOTEEUID", uid.to_string());
-        variables.set("UNIXREMOTEEGID", gid.to_string());
-        variables.set("UNIXREMOTEPID", pid.to_string());
-    }
-    if let Some(via) = &wire.via {
-        variables.set("ADIT_VIA", via.place_text());
-    }
+    set_beside(&mut variables, wire.credentials(), wire.via.as_ref());
     if let Some(tls) = wire.tls() {
         set_tls(&mut variables, tls);
     }
     variables.0
+}
+
+/// Of a connection whose socket is given away.
+pub(super) fn of_socket(peer: &crate::Peer, socket: &OwnedFd) -> Vec<u8> {
+    let is_unix = peer.transport() == Transport::Unix;
+    let credentials = is_unix.then(|| adit_net::connect::peer_credentials(socket).ok()).flatten();
+    let mut variables = of(peer.remote(), peer.local(), peer.number());
+    set_beside(&mut variables, credentials, peer.via());
+    variables.0
+}
+
+/// Process, user and group at the other end of a Unix socket; the proxy that has named the peer.
+fn set_beside(
+    variables: &mut Variables,
+    credentials: Option<(i32, u32, u32)>,
+    via: Option<&Endpoint>,
+) {
+    if let Some((pid, uid, gid)) = credentials {
+        variables.set("UNIXREMOTEEUID", uid.to_string());
+        variables.set("UNIXREMOTEEGID", gid.to_string());
+        variables.set("UNIXREMOTEPID", pid.to_string());
+    }
+    if let Some(via) = via {
+        variables.set("ADIT_VIA", via.place_text());
+    }
 }
 
 /// Nothing of what the certificate says: its names are the peer's text.
