@@ -95,7 +95,8 @@ pub(crate) enum Topic {
 /// `adit connect`
 #[derive(Debug, Args)]
 pub(crate) struct Connect {
-    /// Where to connect: HOST:PORT, HOST PORT, PORT, udp://HOST:PORT, a Unix socket's path
+    /// Where to connect: HOST:PORT, HOST PORT, PORT, udp://HOST:PORT, a Unix socket's path; or a program,
+    /// exec:./PROGRAM,arg=ARGUMENT
     #[arg(required = true, num_args = 1.., value_name = "ADDR")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -171,6 +172,13 @@ pub(crate) struct Serve {
     pub(crate) crlf: bool,
     #[command(flatten)]
     pub(crate) run: Run,
+    #[command(flatten)]
+    pub(crate) behind: Behind,
+}
+
+/// Flags of a program behind what listens: -- CMD of serve, exec: of forward.
+#[derive(Debug, Args)]
+pub(crate) struct Behind {
     /// Programs at once; newcomers wait in the kernel's queue [default: 40]
     #[arg(long, value_name = "N", value_parser = parse_children, allow_negative_numbers = true)]
     pub(crate) max_children: Option<usize>,
@@ -180,6 +188,15 @@ pub(crate) struct Serve {
     /// Run the program as this user, with its groups and no way back
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
+    /// Keep the program to limits and to a part of the machine, which is said at start
+    #[arg(long)]
+    pub(crate) sandbox: bool,
+    /// Give the program the socket itself: limits, counts and the close are then the program's
+    #[arg(long)]
+    pub(crate) fd: bool,
+    /// One program for all peers, in frames: --frame len32 (adit help programs)
+    #[arg(long)]
+    pub(crate) worker: bool,
 }
 
 /// A program in the place of the keyboard, or of a service.
@@ -199,7 +216,7 @@ pub(crate) struct Run {
 /// `adit forward`
 #[derive(Debug, Args)]
 pub(crate) struct Forward {
-    /// Where to listen, and where to go on to
+    /// Where to listen, and where to go on to: an address, or a program, exec:./PROGRAM,arg=ARGUMENT
     #[arg(required = true, num_args = 1.., value_name = "LISTEN TARGET")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -219,6 +236,11 @@ pub(crate) struct Forward {
     /// Begin every connection to the target with a PROXY header that names the client
     #[arg(long, value_name = "v1|v2", value_parser = parse_proxy_version)]
     pub(crate) proxy_out: Option<adit::ProxyVersion>,
+    /// Pass a variable of the environment on to the program of exec:
+    #[arg(long, value_name = "NAME")]
+    pub(crate) env: Vec<String>,
+    #[command(flatten)]
+    pub(crate) behind: Behind,
 }
 
 /// `adit explain`

@@ -20,6 +20,8 @@ pub(crate) fn run(args: &Lab) -> Exit {
     let voice = Voice::new(&args.say, Part::Relay, Payload::None);
     let ended = taken.ready(&args.house).and_then(|ready| {
         let (listen, target) = resolve::pair(&args.words, &args.net, "lab cut")?;
+        // It cuts what goes over a socket.
+        let target = target.socket()?;
         let gate = Gate::of(&args.house, None)?;
         let relay = relay(args, &gate, listen, &target)?;
         // With the old limit it carries fewer, that is all.

@@ -1,14 +1,19 @@
-//! The program of `-- CMD`: what it is started with, and who may have it run.
+//! The program of `-- CMD` or `exec:`: what it is started with, how it serves, and who may have it run.
 
 use std::ffi::OsString;
 use std::net::ToSocketAddrs as _;
 
-use adit::address::Place;
+use adit::address::{Exec, Place};
+use adit::endpoint::Transport;
 use adit::system::child::{User, is_root};
-use adit::{Address, Blame, Code, Error, Program, Result};
+use adit::{
+    Address, Blame, Code, Error, Limits, Program, Result, Running, Server, Service, StreamService,
+    Worker,
+};
 
-use crate::args::{Run, Serve};
+use crate::args::{self, Run};
 use crate::complaint::{quoted, usage};
+use crate::house::{Gate, Told};
 use crate::say::Voice;
 
 /// Variables of the environment that every program has, if they are set here; and `LC_*`.
@@ -17,50 +22,215 @@ const PASSED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "
 /// The program that the flags ask for, if they do.
 pub(crate) fn of(run: &Run, voice: &Voice) -> Result<Option<Program>> {
     let Some((program, arguments)) = run.cmd.split_first() else {
-        let flag = [(run.sh, "--sh"), (!run.env.is_empty(), "--env")];
-        return match flag.into_iter().find(|(is_there, _)| *is_there) {
-            Some((_, flag)) => Err(without_program(flag)),
-            None => Ok(None),
-        };
+        return if run.sh { Err(without_program("--sh", BEHIND)) } else { Ok(None) };
     };
-    let mut wanted = if run.sh {
+    let wanted = if run.sh {
         voice.warn("a shell reads the command because of --sh: keep words of peers out of it");
         // Further words are $1 and so on, as sh(1) has it.
         Program::new("sh").args(["-c", program, "sh"]).args(arguments)
     } else {
         Program::new(program).args(arguments)
     };
-    for (name, value) in std::env::vars_os().filter(|(name, _)| is_passed(name, run)) {
-        wanted = wanted.env(name, value);
-    }
-    Ok(Some(wanted))
+    Ok(Some(with_environment(wanted, &run.env)))
 }
 
-fn without_program(flag: &str) -> Error {
-    usage(format!("{flag} is for a program, and there is none"), "add one: -- CMD")
+/// The program of an address.
+pub(crate) fn of_address(exec: &Exec, env: &[String]) -> Program {
+    with_environment(Program::new(&exec.program).args(&exec.arguments), env)
 }
 
-fn is_passed(name: &OsString, run: &Run) -> bool {
+fn with_environment(program: Program, env: &[String]) -> Program {
+    let passed = std::env::vars_os().filter(|(name, _)| is_passed(name, env));
+    passed.fold(program, |program, (name, value)| program.env(name, value))
+}
+
+fn is_passed(name: &OsString, env: &[String]) -> bool {
     let Some(name) = name.to_str() else { return false };
-    PASSED.contains(&name) || name.starts_with("LC_") || run.env.iter().any(|more| more == name)
+    PASSED.contains(&name) || name.starts_with("LC_") || env.iter().any(|more| more == name)
 }
 
-/// The program of a server, if it serves one, and if it may.
-pub(crate) fn of_server(args: &Serve, voice: &Voice) -> Result<Option<Program>> {
-    let Some(mut program) = of(&args.run, voice)? else {
-        let (children, user) = (args.max_children.is_some(), args.user.is_some());
-        let flags = [(children, "--max-children"), (args.open, "--open"), (user, "--user")];
-        return match flags.into_iter().find(|(is_there, _)| *is_there) {
-            Some((_, flag)) => Err(without_program(flag)),
-            None => Ok(None),
-        };
-    };
-    if let Some(children) = args.max_children {
-        program = program.children_max(children);
+/// What is said where a program is missing.
+pub(crate) const BEHIND: &str = "add one: -- CMD";
+pub(crate) const AS_TARGET: &str = "name one as the target: exec:./CMD";
+
+fn without_program(flag: &str, hint: &str) -> Error {
+    usage(format!("{flag} is for a program, and there is none"), hint)
+}
+
+/// Flags that have no use without a program.
+pub(crate) fn no_flags(env: &[String], behind: Option<&args::Behind>, hint: &str) -> Result<()> {
+    let of_behind = behind.map_or_else(Vec::new, |behind| {
+        vec![
+            (behind.max_children.is_some(), "--max-children"),
+            (behind.open, "--open"),
+            (behind.user.is_some(), "--user"),
+            (behind.sandbox, "--sandbox"),
+            (behind.fd, "--fd"),
+            (behind.worker, "--worker"),
+        ]
+    });
+    let flags = [(!env.is_empty(), "--env")].into_iter().chain(of_behind);
+    match flags.into_iter().find(|(is_there, _)| *is_there) {
+        Some((_, flag)) => Err(without_program(flag, hint)),
+        None => Ok(()),
     }
-    match &args.user {
-        Some(name) => as_user(program, name).map(Some),
-        None => Ok(Some(program)),
+}
+
+/// What serves behind that which listens.
+pub(crate) enum Behind {
+    /// A process for each connection or datagram.
+    Each(Program),
+    /// The same, with the sockets themselves.
+    Given(Program),
+    /// One process for all.
+    One(Worker),
+}
+
+impl Behind {
+    /// The program as the flags want it.
+    pub(crate) fn of(mut program: Program, flags: &args::Behind, voice: &Voice) -> Result<Self> {
+        if let Some(children) = flags.max_children {
+            program = program.children_max(children);
+        }
+        if let Some(name) = &flags.user {
+            program = as_user(program, name)?;
+        }
+        if flags.sandbox {
+            program = program.sandbox();
+        }
+        let doubled = [(flags.fd, "--fd"), (flags.max_children.is_some(), "--max-children")];
+        let doubled = doubled.into_iter().find(|(is_there, _)| *is_there);
+        match (flags.worker, doubled) {
+            (true, Some((_, flag))) => {
+                let what =
+                    format!("{flag} is for a program of each peer, and --worker is one for all");
+                Err(usage(what, "leave one of them out"))
+            }
+            (true, None) => {
+                let voice = voice.clone();
+                let tell = move |error: &Error| voice.mishap(error, "starting it again");
+                Ok(Self::One(program.worker().on_end(tell)))
+            }
+            (false, _) if flags.fd => Ok(Self::Given(program.takes_sockets())),
+            (false, _) => Ok(Self::Each(program)),
+        }
+    }
+
+    /// Is there something to be given at these addresses?
+    pub(crate) fn fits(&self, addresses: &[Address]) -> Result<()> {
+        let is_plain = |address: &&Address| {
+            matches!(address.transport, Transport::Tcp | Transport::Unix) && !address.tls
+        };
+        match (self, addresses.iter().find(|address| !is_plain(address))) {
+            (Self::Given(_), Some(address)) => {
+                let what =
+                    format!("--fd gives away plain connections, and {} has none", address.spoken());
+                Err(usage(what, "leave it out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What cannot hold, or would show nothing, for a connection that is given away is refused rather
+    /// than passed over.
+    pub(crate) fn sees_bytes(
+        &self,
+        (idle, stall): (bool, bool),
+        watch: &args::Watch,
+    ) -> Result<()> {
+        let flags = [
+            (idle, "--idle"),
+            (stall, "--stall"),
+            (watch.hex, "--hex"),
+            (watch.tee.is_some(), "--tee"),
+        ];
+        match (self, flags.into_iter().find(|(is_there, _)| *is_there)) {
+            (Self::Given(_), Some((_, flag))) => {
+                let what =
+                    format!("{flag} has no use with --fd: adit sees no byte of the program's");
+                Err(usage(what, "leave one of them out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether the program is there, and says what it is kept to.
+    pub(crate) fn ready(&self, voice: &Voice) -> Result<()> {
+        let (ready, policy) = match self {
+            Self::Each(program) | Self::Given(program) => (program.ready(), program.policy()),
+            Self::One(worker) => (worker.ready(), worker.policy()),
+        };
+        ready.map_err(|error| error.with_hint("not listening"))?;
+        if let Some(policy) = policy? {
+            voice.note(&format!("sandbox: {policy}"));
+        }
+        if let Self::Given(_) = self {
+            voice.note(
+                "--fd: limits on silence and stalls, counts, and the close are the program's",
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts the servers: one for connections, one for datagrams.
+    pub(crate) fn start(
+        &self,
+        addresses: &[Address],
+        (gate, once): (&Gate, bool),
+        limits: &Limits,
+        told: Told,
+    ) -> Result<Vec<Running>> {
+        let (datagrams, streams): (Vec<_>, Vec<_>) =
+            addresses.iter().partition(|address| address.transport.is_datagram());
+        let mut servers = Vec::new();
+        if !streams.is_empty() {
+            let on = On { addresses: &streams, gate, once, limits };
+            servers.push(match self {
+                Self::Each(program) => on.connections(program.clone(), told.clone())?,
+                Self::Given(program) => {
+                    on.connections(program.clone(), told.clone().without_counts())?
+                }
+                Self::One(worker) => on.connections(worker.clone(), told.clone())?,
+            });
+        }
+        if !datagrams.is_empty() {
+            let on = On { addresses: &datagrams, gate, once, limits };
+            servers.push(match self {
+                Self::Each(program) | Self::Given(program) => {
+                    on.datagrams(program.datagrams(), told)?
+                }
+                Self::One(worker) => on.datagrams(worker.datagrams(), told)?,
+            });
+        }
+        Ok(servers)
+    }
+}
+
+/// Where and how to serve.
+struct On<'a> {
+    addresses: &'a [&'a Address],
+    gate: &'a Gate,
+    once: bool,
+    limits: &'a Limits,
+}
+
+impl On<'_> {
+    fn connections(&self, service: impl StreamService, told: Told) -> Result<Running> {
+        let server = Server::streams(service).limits(self.limits.clone());
+        let mut server = self.gate.guard(server);
+        for address in self.addresses {
+            server = server.listen(*address);
+        }
+        let server = if self.once { server.once() } else { server };
+        server.observe(told).start()
+    }
+
+    fn datagrams(&self, service: impl Service, told: Told) -> Result<Running> {
+        let mut server = self.gate.guard(Server::new(service).limits(self.limits.clone()));
+        for address in self.addresses {
+            server = server.listen_datagrams(*address);
+        }
+        server.observe(told).start()
     }
 }
 
@@ -86,18 +256,22 @@ fn as_user(program: Program, name: &str) -> Result<Program> {
 /// as root without a word about it.
 ///
 /// The one place that decides.
-pub(crate) fn consent(args: &Serve, addresses: &[Address]) -> Result<()> {
+pub(crate) fn consent(
+    flags: &args::Behind,
+    house: &args::House,
+    addresses: &[Address],
+) -> Result<()> {
     // Who needs a certificate is known.
     let knows_all = |address: &Address| address.tls && address.keys.has("client-ca");
     let is_open = |address: &&Address| is_open(address) && !knows_all(address);
     let Some(address) = addresses.iter().find(is_open) else { return Ok(()) };
     let spoken = address.spoken();
-    if !args.open && !args.house.gate.access.says_who() {
+    if !flags.open && !house.gate.access.says_who() {
         let what = format!("a program on {spoken} would be open to everyone");
-        let hint = "add --allow CIDR, --client-ca FILE over TLS or --open; or serve this machine only: adit serve PORT -- CMD";
+        let hint = "add --allow CIDR, --client-ca FILE over TLS or --open; or serve this machine only: write PORT without a colon";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));
     }
-    if is_root() && args.user.is_none() {
+    if is_root() && flags.user.is_none() {
         let what = format!("a program on {spoken} would run as root for everyone");
         let hint = "add --user NAME, one with few rights (--user root if it has to be)";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));

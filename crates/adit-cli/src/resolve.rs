@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _};
 
-use adit::address::{Place, Role};
+use adit::address::{Exec, Place, Role};
 use adit::endpoint::Transport;
 use adit::escape::escape_line;
 use adit::{Address, AddressError, Blame, Code, Dial, Error, Family, Result};
@@ -20,9 +20,27 @@ pub(crate) fn transport(net: &Net) -> Transport {
     }
 }
 
-/// Exactly one address to connect to.
-pub(crate) fn one(words: &[String], net: &Net) -> Result<Address> {
-    let (address, used) = read(words, net, Role::Connect)?;
+/// What to connect to, or to go on to.
+pub(crate) enum Target {
+    Socket(Address),
+    Program(Exec),
+}
+
+impl Target {
+    /// The socket; a program is none.
+    pub(crate) fn socket(self) -> Result<Address> {
+        match self {
+            Self::Socket(address) => Ok(address),
+            Self::Program(exec) => {
+                Err(bad_address(&AddressError::ProgramElsewhere { text: exec.to_string() }))
+            }
+        }
+    }
+}
+
+/// Exactly one target to connect to.
+pub(crate) fn one(words: &[String], net: &Net) -> Result<Target> {
+    let (address, used) = read_target(words, net)?;
     if let Some(more) = words.get(used) {
         let first = words[..used].join(" ");
         let what =
@@ -33,14 +51,14 @@ pub(crate) fn one(words: &[String], net: &Net) -> Result<Address> {
 }
 
 /// Where to listen, and where to go on to.
-pub(crate) fn pair(words: &[String], net: &Net, verb: &str) -> Result<(Vec<Address>, Address)> {
+pub(crate) fn pair(words: &[String], net: &Net, verb: &str) -> Result<(Vec<Address>, Target)> {
     let (listen, used) = read(words, net, Role::Listen)?;
     let rest = &words[used..];
     if rest.is_empty() {
         let what = format!("only one address, {}", quoted(&words.join(" ")));
         return Err(usage(what, &format!("adit {verb} {} TARGET", shown(&words.join(" ")))));
     }
-    let (target, used) = read(rest, net, Role::Connect)?;
+    let (target, used) = read_target(rest, net)?;
     if let Some(more) = rest.get(used) {
         let what = format!("more than two addresses: {} is one too many", quoted(more));
         return Err(usage(what, "one target for each command"));
@@ -61,6 +79,16 @@ pub(crate) fn all(words: &[String], net: &Net, role: Role) -> Result<Vec<Address
         rest = &rest[used..];
     }
     Ok(addresses)
+}
+
+fn read_target(words: &[String], net: &Net) -> Result<(Target, usize)> {
+    match words.first().filter(|word| Exec::is_meant(word)) {
+        Some(word) => {
+            let exec = word.parse().map_err(|error| bad_address(&error))?;
+            Ok((Target::Program(exec), 1))
+        }
+        None => read(words, net, Role::Connect).map(|(at, used)| (Target::Socket(at), used)),
+    }
 }
 
 fn read(words: &[String], net: &Net, role: Role) -> Result<(Address, usize)> {

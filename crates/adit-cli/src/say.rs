@@ -263,6 +263,16 @@ impl Voice {
         }
     }
 
+    /// Says what went wrong and what is done about it: the command goes on.
+    pub(crate) fn mishap(&self, error: &Error, next: &str) {
+        if self.is_json() {
+            let (code, text) = (error.code(), error_text(error));
+            self.emit(None, What::Error { code, text: &text, place: "program", fatal: false });
+        } else {
+            self.warn(&format!("{error}; {next}"));
+        }
+    }
+
     /// Says why the command fails, and what to do next; nothing where the reader of standard output has
     /// left, as in `| head -1`.
     pub(crate) fn error(&self, error: &Error) {

@@ -26,12 +26,13 @@ Addresses, the same in every subcommand:
   udp://HOST:53      over UDP; also with -u. tcp:// is what is meant without a scheme
   /run/a, ./a, @a    a Unix socket: by path, or by an abstract name
   unix-dgram:./a     a Unix datagram socket
+  exec:./p,arg=-x    a program without a shell, as a target of connect and forward (adit help programs)
 
 Options follow a comma: udp://HOST:53,ttl=1,broadcast
   sndbuf= rcvbuf=    buffers, as in 64kB          ttl= tos=      IP header fields
   v6only             [::] leaves IPv4 alone       broadcast      allow broadcast
   mode=600           permissions of a Unix socket amplify=3      UDP bytes answered per byte
-A comma inside a path is written %2C.
+A comma inside a path or an argument is written %2C.
 ";
 
 const EOF: &str = "\
@@ -79,6 +80,8 @@ A program in any language, one process for each connection or datagram:
   adit serve 7000 -- ./answer --slowly     its standard input and output are the connection
   adit serve udp://7000 -- ./answer        one datagram is its input, what it prints is the answer
   adit HOST 7000 -- ./ask                  the same on the client's side
+  adit forward 7000 exec:./answer,arg=-x   a target: a process for each connection, no shell
+  adit exec:./answer                       standard input and output to a program, its status counts
 
   The peer's end is the end of its input; it may go on writing. When it ends, what it has written is
   sent, then our direction ends. Any status but 0 is told: code=handler; the server lives on.
@@ -90,6 +93,19 @@ A program in any language, one process for each connection or datagram:
   --open             or everybody; as root also:
   --user NAME        run it as this user (--user root if it has to be)
   --idle, --max-time end what takes too long; see adit serve --help
+  --fd               the socket itself is its input and output: limits on silence and stalls, counts,
+                     and the close are the program's
+  --sandbox          60 s of a processor, 1 GiB, 256 descriptors, 1,024 processes of its user; with
+                     Landlock it reads /usr /lib /lib64 /bin /etc/ssl and itself, writes the current
+                     folder, and its signals stay inside. The line at the start says what holds here
+  --worker           one process for all peers, started again when it ends; --frame len32, which means
+
+    4 bytes length of the rest, 8 bytes number of the conversation, 1 letter, payload; high byte first
+    O  to it: a conversation begins; its variables, each with a NUL behind it
+    D  both ways: bytes of the peer or for the peer; of datagrams, one whole one
+    E  to it: the peer has ended its direction. From it: all is said
+    C  to it: the conversation is over, the last of its number. From it: it has failed
+    T  to it: the peer has taken so many bytes more (8 bytes); 1 MiB may be ahead of a peer
 
   Its environment tells of the peer, in numbers: PROTO (TCP UDP UNIX), TCPLOCALIP TCPLOCALPORT
   TCPREMOTEIP TCPREMOTEPORT (UDP..; UNIXLOCALPATH UNIXREMOTEEUID UNIXREMOTEEGID UNIXREMOTEPID),

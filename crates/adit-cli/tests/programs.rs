@@ -9,84 +9,16 @@ use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use common::{
-    DEADLINE, Program, Scratch, Server, adit, client, finish, noise, read_line, read_to_end, reset,
-    run, serve, timed, udp_socket,
+    DEADLINE, Program, Scratch, Server, adit, ask, client, descendants, finish, guard_of, is_alive,
+    noise, read_line, read_to_end, reset, run, serve, signal, timed, udp_socket, wait_until,
 };
 
 const MB: usize = 1_000_000;
-
-/// Looks again and again until it holds.
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < end, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Every process: its number, its parent, its state.
-fn processes() -> Vec<(u32, u32, char)> {
-    let folders = fs::read_dir("/proc").unwrap().flatten();
-    let stats = folders.filter_map(|folder| fs::read_to_string(folder.path().join("stat")).ok());
-    stats.filter_map(|stat| read_stat(&stat)).collect()
-}
-
-fn read_stat(stat: &str) -> Option<(u32, u32, char)> {
-    let (pid, rest) = stat.split_once(" (")?;
-    // The name may hold anything, brackets too.
-    let mut fields = rest.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?.chars().next()?;
-    Some((pid.parse().ok()?, fields.next()?.parse().ok()?, state))
-}
-
-/// Everything that descends from a process.
-fn descendants(of: u32) -> Vec<(u32, char)> {
-    let all = processes();
-    let mut found: Vec<(u32, char)> = Vec::new();
-    let mut parents = vec![of];
-    while let Some(parent) = parents.pop() {
-        let children = all.iter().filter(|(_, of, _)| *of == parent);
-        for (pid, _, state) in children {
-            found.push((*pid, *state));
-            parents.push(*pid);
-        }
-    }
-    found
-}
-
-/// The guard: the one child of a server with a program.
-fn guard_of(server: &Server) -> u32 {
-    let all = processes();
-    let mut children = all.iter().filter(|(_, parent, _)| *parent == server.program.id());
-    children.next().unwrap().0
-}
-
-/// Is the process there, and no zombie?
-fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| read_stat(&stat))
-        .is_some_and(|(_, _, state)| state != 'Z')
-}
-
-fn signal(pid: u32, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
-}
-
-/// Asks over a connection and reads the whole answer.
-fn ask(server: &Server, question: &[u8]) -> Vec<u8> {
-    let mut stream = client(server.tcp());
-    stream.write_all(question).unwrap();
-    finish(&stream);
-    read_to_end(&mut stream)
-}
 
 // Bytes and ends.
 
@@ -617,4 +549,149 @@ fn the_program_of_a_client_that_is_killed_does_not_live_on() {
     client.signal(Signal::KILL);
     client.wait();
     wait_until("all are gone", || !all.iter().any(|pid| is_alive(*pid)));
+}
+
+// The socket itself.
+
+/// Ports of our end of a connection, by the inode of its socket.
+fn port_of_inode(inode: &str) -> Option<u16> {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let mut rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(9) == Some(&inode))?;
+    u16::from_str_radix(row[1].split_once(':')?.1, 16).ok()
+}
+
+#[test]
+fn with_fd_a_program_has_the_connection_itself() {
+    let script = "readlink /proc/self/fd/0 /proc/self/fd/1; ls /proc/self/fd; read line; echo \"got $line\"; cat";
+    let words = ["127.0.0.1:0", "--fd", "-v", "--", "sh", "-c", script];
+    let server = Server::start("exec \"$@\" 3>\"$READY\" 7<&0 8<&0", &words);
+    let said = "--fd: limits on silence and stalls, counts, and the close are the program's\n";
+    server.program.err.wait_for(said);
+    let mut stream = client(server.tcp());
+    let inode = |line: &str| line.trim_start_matches("socket:[").trim_end_matches("]\n").to_owned();
+    let (first, second) = (inode(&read_line(&mut stream)), inode(&read_line(&mut stream)));
+    assert_eq!((port_of_inode(&first), first == second), (Some(server.tcp().port()), true));
+    // The list is open as 3 while it is read.
+    let open: Vec<_> = (0..4).map(|_| read_line(&mut stream)).collect();
+    assert_eq!(open.concat(), "0\n1\n2\n3\n");
+    // It waits for what comes later, as a descriptor does that blocks.
+    stream.write_all(b"late\nand more").unwrap();
+    assert_eq!(read_line(&mut stream), "got late\n");
+    finish(&stream);
+    assert_eq!(read_to_end(&mut stream), b"and more");
+    let log = server.program.err.wait_for("\n-1 ");
+    assert!(!log.contains("  in ") && !log.contains("code="), "{log}");
+}
+
+#[test]
+fn with_fd_the_close_is_the_programs_and_the_rest_is_ours() {
+    // It says goodbye and stays.
+    let script = "echo bye; exec >&- <&-; exec sleep 1000";
+    let words = ["127.0.0.1:0", "--fd", "--max-children", "1", "--max-time", "1s", "-v", "--"];
+    let server = serve(&[&words[..], &["sh", "-c", script]].concat());
+    let mut stream = client(server.tcp());
+    assert_eq!(read_to_end(&mut stream), b"bye\n");
+    let mut next = client(server.tcp());
+    server.program.err.wait_for("(code=max-time)");
+    assert_eq!(read_to_end(&mut next), b"bye\n");
+    // A failure is told, and nothing survives a server that is killed.
+    let script = "read word; [ $word = fail ] && exit 7; setsid sleep 1000 & exec sleep 1000";
+    let server = serve(&["127.0.0.1:0", "--fd", "--", "sh", "-c", script]);
+    let mut stream = client(server.tcp());
+    let place = stream.local_addr().unwrap();
+    stream.write_all(b"fail\n").unwrap();
+    assert_eq!(read_to_end(&mut stream), b"");
+    server.program.err.wait_for(&format!("sh failed for peer {place}: exit 7 (code=handler)"));
+    let mut stream = client(server.tcp());
+    stream.write_all(b"stay\n").unwrap();
+    let guard = guard_of(&server);
+    wait_until("both run", || descendants(guard).len() == 2);
+    let all: Vec<u32> = descendants(guard).into_iter().map(|(pid, _)| pid).collect();
+    signal(server.program.id(), Signal::KILL);
+    wait_until("all are gone", || !all.iter().any(|pid| is_alive(*pid)));
+}
+
+#[test]
+fn with_fd_over_a_unix_socket_and_refused_elsewhere() {
+    let scratch = Scratch::new();
+    let path = scratch.join("door");
+    let _server = serve(&[&path, "--fd", "--", "sh", "-c", "cat; echo $UNIXREMOTEPID"]);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"hello\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let expected = format!("hello\n{}\n", std::process::id());
+    assert_eq!(String::from_utf8(read_to_end(&mut stream)).unwrap(), expected);
+    for words in [
+        &["serve", "--fd", "udp://127.0.0.1:0", "--", "cat"][..],
+        &["serve", "--fd", "127.0.0.1:0", "--idle", "1s", "--", "cat"],
+        &["serve", "--fd", "--worker", "127.0.0.1:0", "--", "cat"],
+        &["serve", "--fd", "127.0.0.1:0"],
+        &["forward", "--fd", "127.0.0.1:0", "127.0.0.1:1"],
+        &["connect", "--fd", "127.0.0.1:1", "--", "cat"],
+    ] {
+        run(&mut adit(words), b"").assert_failed(2, "usage");
+    }
+}
+
+#[test]
+fn descriptors_that_a_service_manager_leaves_reach_no_program_of_any_kind() {
+    // As systemd does: sockets from 3 on, without close-on-exec, and variables that name them.
+    let script = "LISTEN_FDS=2 LISTEN_FDNAMES=a:b exec \"$@\" 3>\"$READY\" 4<&0 5<&0 9<&0";
+    // In one piece: adit writes to the same descriptor.
+    let report = "echo \"[$(ls /proc/self/fd | tr '\\n' ' ')$(env | grep -c LISTEN_)]\" >&2";
+    for flags in [
+        &["127.0.0.1:0"][..],
+        &["127.0.0.1:0", "--fd"],
+        &["127.0.0.1:0", "--worker"],
+        &["udp://127.0.0.1:0"],
+    ] {
+        let server = Server::start(script, &[flags, &["--", "sh", "-c", report]].concat());
+        let address = server.lines[0].split_once(' ').unwrap().1;
+        match server.lines[0].starts_with("udp") {
+            true => drop(udp_socket().send_to(b"", address).unwrap()),
+            false => drop(client(address.parse::<std::net::SocketAddr>().unwrap())),
+        }
+        // The list is open as 3 while it is read.
+        let said = server.program.err.wait_for("]\n");
+        assert!(said.contains("[0 1 2 3 0]\n"), "{flags:?}: {said}");
+    }
+}
+
+#[test]
+fn nothing_that_a_peer_sends_reaches_the_environment() {
+    let evil = "() { :;}; echo evil\nLD_PRELOAD=/evil\0IFS=x %s ${HOME} \x1b[2J";
+    let scratch = Scratch::new();
+    let (path, own) = (scratch.join("door"), scratch.join("() { :;}; echo evil"));
+    // Also not the name that a client gives its own socket.
+    let server = serve(&["127.0.0.1:0", &path, "udp://127.0.0.1:0", "--", "env"]);
+    let mut told = vec![ask(&server, evil.as_bytes())];
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&socket2::SockAddr::unix(&own).unwrap()).unwrap();
+    socket.connect(&socket2::SockAddr::unix(&path).unwrap()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    (&socket).write_all(evil.as_bytes()).unwrap();
+    socket.shutdown(Shutdown::Write).unwrap();
+    told.push(read_to_end(&mut &socket));
+    let (datagrams, mut answer) = (udp_socket(), vec![0; 10_000]);
+    datagrams.send_to(evil.as_bytes(), server.udp()).unwrap();
+    let bytes = datagrams.recv(&mut answer).unwrap();
+    told.push(answer[..bytes].to_vec());
+    for told in told {
+        let text = String::from_utf8(told).unwrap();
+        assert!(text.contains("PROTO="), "{text}");
+        for word in ["evil", "LD_PRELOAD", "IFS", "\x1b", "%s"] {
+            assert!(!text.contains(word), "{word:?} in {text}");
+        }
+    }
+}
+
+#[test]
+fn with_fd_behind_a_proxy_the_header_is_adits_and_what_follows_the_programs() {
+    let script = "echo $TCPREMOTEIP $TCPREMOTEPORT; cat";
+    let proxied = ["127.0.0.1:0", "--proxy-in", "--proxy-from", "127.0.0.0/8", "--fd", "--"];
+    let server = serve(&[&proxied[..], &["sh", "-c", script]].concat());
+    let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\nfirst words";
+    assert_eq!(ask(&server, header), b"192.0.2.7 4711\nfirst words");
 }

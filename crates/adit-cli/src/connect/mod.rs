@@ -13,13 +13,14 @@ mod settle;
 use std::time::Duration;
 
 use adit::tls::Info;
-use adit::{Address, Blame, Code, Conn, Dial, Error, Program, What};
+use adit::{Address, Blame, Code, Conn, Dial, Error, Process, Program, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
+use crate::resolve::Target;
 use crate::runtime::{self, Patience, Signals};
 use crate::say::{Part, Voice};
-use crate::{complaint, program, resolve, secure, wait};
+use crate::{complaint, forward, program, resolve, secure, wait};
 
 use cmd::Cmd;
 pub(crate) use input::Crlf;
@@ -46,8 +47,10 @@ pub(crate) fn run(args: &Connect) -> Exit {
 }
 
 fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
-    let mut address = resolve::one(&args.words, &args.net)?;
-    secure::clients([&mut address], &args.tls, voice)?;
+    let mut target = resolve::one(&args.words, &args.net)?;
+    if let Target::Socket(address) = &mut target {
+        secure::clients([address], &args.tls, voice)?;
+    }
     if args.probe && !args.run.cmd.is_empty() {
         return Err(complaint::usage(
             "-z sends nothing, so -- CMD has no use",
@@ -55,26 +58,57 @@ fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
         ));
     }
     if args.probe {
+        let address = target.socket()?;
         return wait::probe(&address, args, voice)
             .map_err(|error| resolve::advise(error, &address));
     }
-    let program = the_program(args, &address, voice)?;
+    let program = the_program(args, &target, voice)?;
+    let peer = peer(args, target)?;
     let dial = resolve::dial(&args.net, &args.client, &args.tls)
         .stall(pump::stall(args))
         .observe(voice.clone());
     runtime::block_on(async {
         let mut signals = Signals::ends(Patience::NONE);
         tokio::select! {
-            exit = connect(args, (&address, program), &dial, voice) => exit,
+            exit = connect(args, (peer, program), &dial, voice) => exit,
             signal = signals.end() => Ok(Exit::signal(signal)),
         }
     })?
 }
 
+/// Who is at the other end.
+enum Peer {
+    Socket(Address),
+    /// A program of ours, its name in messages, and its process.
+    Program(Program, String, Option<Process>),
+}
+
+/// The peer; a program has to be there before anything begins.
+fn peer(args: &Connect, target: Target) -> adit::Result<Peer> {
+    match target {
+        Target::Socket(address) => Ok(Peer::Socket(address)),
+        Target::Program(exec) => {
+            forward::no_socket(&args.client, Some(&args.tls), &exec)?;
+            let program = program::of_address(&exec, &args.run.env);
+            program.ready().map_err(|error| error.with_hint("not connecting"))?;
+            Ok(Peer::Program(program, exec.spoken(), None))
+        }
+    }
+}
+
 /// The program of `-- CMD`, which has to be there before anybody is called.
-fn the_program(args: &Connect, address: &Address, voice: &Voice) -> adit::Result<Option<Program>> {
-    let Some(program) = program::of(&args.run, voice)? else { return Ok(None) };
-    if address.transport.is_datagram() {
+fn the_program(args: &Connect, target: &Target, voice: &Voice) -> adit::Result<Option<Program>> {
+    let Some(program) = program::of(&args.run, voice)? else {
+        return match target {
+            Target::Socket(_) => {
+                program::no_flags(&args.run.env, None, program::BEHIND).map(|()| None)
+            }
+            Target::Program(_) => Ok(None),
+        };
+    };
+    if let Target::Socket(address) = target
+        && address.transport.is_datagram()
+    {
         let what = format!("-- CMD is for streams, and {} is for datagrams", address.spoken());
         return Err(complaint::usage(
             what,
@@ -87,11 +121,13 @@ fn the_program(args: &Connect, address: &Address, voice: &Voice) -> adit::Result
 
 async fn connect(
     args: &Connect,
-    (address, program): (&Address, Option<Program>),
+    (peer, program): (Peer, Option<Program>),
     dial: &Dial,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    if address.transport.is_datagram() {
+    if let Peer::Socket(address) = &peer
+        && address.transport.is_datagram()
+    {
         let talked = datagrams::talk(args, address, dial, voice).await;
         return talked.map_err(|error| resolve::advise(error, address));
     }
@@ -102,7 +138,7 @@ async fn connect(
     }
     let mut link = Link {
         args,
-        address,
+        peer,
         dial,
         voice,
         ends: match &program {
@@ -129,7 +165,7 @@ pub(crate) fn not_for_streams(frame: &str) -> Error {
 /// A client that may come and go: the same input and output over one connection after the other.
 struct Link<'a> {
     args: &'a Connect,
-    address: &'a Address,
+    peer: Peer,
     dial: &'a Dial,
     voice: &'a Voice,
     /// None before the program that is to have them has started.
@@ -148,18 +184,59 @@ struct Ends {
     output: Output,
 }
 
+impl Peer {
+    async fn reach(&mut self, dial: &Dial) -> adit::Result<Conn> {
+        match self {
+            Self::Socket(address) => dial.connect(&*address).await,
+            Self::Program(program, _, running) => {
+                // The one before makes room for it.
+                *running = None;
+                let (conn, process) = dial.program(program).await?;
+                *running = Some(process);
+                Ok(conn)
+            }
+        }
+    }
+
+    fn advise(&self, error: Error) -> Error {
+        match self {
+            Self::Socket(address) => resolve::advise(error, address),
+            Self::Program(..) => error,
+        }
+    }
+
+    fn spoken(&self) -> String {
+        match self {
+            Self::Socket(address) => address.spoken(),
+            Self::Program(_, spoken, _) => spoken.clone(),
+        }
+    }
+
+    /// How the program has ended. One that has broken off has ended, or is not waited for.
+    async fn verdict(&mut self, exit: Exit) -> adit::Result<()> {
+        let Self::Program(program, _, running) = self else { return Ok(()) };
+        let Some(mut process) = running.take() else { return Ok(()) };
+        let patience = if exit.code.is_clean() { None } else { Some(HASTY) };
+        let ended = match patience {
+            None => Some(process.ended().await),
+            Some(patience) => tokio::time::timeout(patience, process.ended()).await.ok(),
+        };
+        ended.map_or(Ok(()), |ended| program.verdict(ended, ""))
+    }
+}
+
 impl Link<'_> {
     /// Connects, and connects again as `--retry` says, until the conversation is over.
     async fn keep_up(&mut self) -> adit::Result<Exit> {
         loop {
-            let conn = match self.dial.connect(self.address).await {
+            let conn = match self.peer.reach(self.dial).await {
                 Ok(conn) => conn,
                 Err(error) if self.may_retry() && is_passing(error.code()) => {
                     self.voice.detail(&format!("{error}; trying again"));
                     self.wait().await;
                     continue;
                 }
-                Err(error) => return Err(resolve::advise(error, self.address)),
+                Err(error) => return Err(self.peer.advise(error)),
             };
             let ended = self.hold(conn).await?;
             self.lost += ended.unconfirmed;
@@ -179,14 +256,15 @@ impl Link<'_> {
     /// One connection from its first byte to its last.
     async fn hold(&mut self, conn: Conn) -> adit::Result<pump::Ended> {
         let look = conn.look();
-        let local = look.local().map_or_else(String::new, |local| local.place_text());
         self.voice.emit(
             Some((look.number(), look.remote())),
             What::Open { local: look.local(), via: None, tls: look.tls().map(|tls| tls.version) },
         );
         if self.voice.is_verbose() {
-            let tls = look.tls().map_or_else(String::new, shown);
-            self.voice.note(&format!("connected to {} from {local}{tls}", look.remote()));
+            let from = look.local().map(|local| format!(" from {}", local.place_text()));
+            let (from, tls) =
+                (from.unwrap_or_default(), look.tls().map_or_else(String::new, shown));
+            self.voice.note(&format!("connected to {}{from}{tls}", look.remote()));
         }
         if let (Some(program), None) = (&self.program, &self.cmd) {
             let (cmd, from, to) = Cmd::start(program, &conn).await?;
@@ -238,8 +316,12 @@ impl Link<'_> {
             self.voice.error(&error);
             return Exit::of(error.code());
         }
+        if let Err(error) = self.peer.verdict(exit).await {
+            self.voice.error(&error);
+            return Exit::of(error.code());
+        }
         if self.lost > 0 && exit.code.is_clean() {
-            let (lost, peer) = (self.lost, self.address.spoken());
+            let (lost, peer) = (self.lost, self.peer.spoken());
             let what = format!("{lost} B were sent and never acknowledged by {peer}");
             self.voice.error(&Error::new(Code::Lost, Blame::Peer, what));
             return Exit::of(Code::Lost);

@@ -37,7 +37,9 @@ pub(super) fn explain(
     output: Output,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    let (mut listen, mut target) = resolve::pair(&args.words, &args.net, "explain")?;
+    let (mut listen, target) = resolve::pair(&args.words, &args.net, "explain")?;
+    // What goes to a program goes over no socket that could be drawn.
+    let mut target = target.socket()?;
     let tls = secure::relay(&mut listen, &mut target, &args.tls, voice)?;
     let gate = Gate::of(&args.house, tls)?;
     let limits = forward::limits((&args.limits, &args.tls), &gate);

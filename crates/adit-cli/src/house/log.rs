@@ -15,6 +15,8 @@ pub(super) struct Log {
     voice: Voice,
     /// Comings and goings are for those who watch or asked; what goes wrong is always said.
     says_all: bool,
+    /// The bytes of connections are somebody else's: nobody counts them.
+    counts_bytes: bool,
     unrunnable: Arc<Mutex<Unrunnable>>,
 }
 
@@ -31,7 +33,12 @@ const SAY_EVERY: Duration = Duration::from_secs(6);
 impl Log {
     pub(super) fn new(voice: &Voice) -> Self {
         let says_all = voice.is_verbose() || voice.is_watched();
-        Self { voice: voice.clone(), says_all, unrunnable: Arc::default() }
+        Self { voice: voice.clone(), says_all, counts_bytes: true, unrunnable: Arc::default() }
+    }
+
+    /// Says nothing of bytes.
+    pub(super) fn without_counts(self) -> Self {
+        Self { counts_bytes: false, ..self }
     }
 
     /// Says only what goes wrong.
@@ -70,8 +77,11 @@ impl Observer for Log {
             What::Open { .. } if self.says_all => format!("+{number} {peer}"),
             What::Close { code, bytes_in, bytes_out, lasted } if self.says_all => {
                 let how = if code.is_clean() { String::new() } else { format!("  (code={code})") };
-                let (bytes_in, bytes_out) = (size(*bytes_in), size(*bytes_out));
-                format!("-{number} {peer}  in {bytes_in}  out {bytes_out}  {lasted:.1?}{how}")
+                let counts = match self.counts_bytes {
+                    true => format!("  in {}  out {}", size(*bytes_in), size(*bytes_out)),
+                    false => String::new(),
+                };
+                format!("-{number} {peer}{counts}  {lasted:.1?}{how}")
             }
             What::Lost { code, unconfirmed, .. } => {
                 format!("adit: {peer} did not acknowledge {} (code={code})", size(*unconfirmed))

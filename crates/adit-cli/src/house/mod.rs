@@ -214,6 +214,13 @@ pub(crate) struct Told {
     once: Once,
 }
 
+impl Told {
+    /// The same for connections whose bytes nobody counts.
+    pub(crate) fn without_counts(self) -> Self {
+        Self { log: self.log.without_counts(), ..self }
+    }
+}
+
 impl Observer for Told {
     fn event(&self, event: &Event<'_>) {
         self.log.event(event);

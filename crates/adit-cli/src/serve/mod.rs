@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use adit::address::{Role, nearest};
 use adit::endpoint::{Reach, Transport};
-use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits, Program, Running, Server};
+use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits};
 
 use crate::args::Serve;
 use crate::complaint::{quoted, usage};
 use crate::connect::not_for_streams;
 use crate::exit::Exit;
-use crate::house::{self, End, Gate, House, Ready, Taken, Told, announce};
+use crate::house::{self, End, Gate, House, Ready, Taken, announce};
+use crate::program::Behind;
 use crate::say::{Part, Voice};
 use crate::{program, resolve, runtime, secure};
 
@@ -52,7 +53,7 @@ fn stdout_is_free(args: &Serve) -> adit::Result<()> {
 /// What to serve where.
 struct Plan {
     service: Option<Service>,
-    program: Option<Program>,
+    program: Option<Behind>,
     streams: Vec<Address>,
     datagrams: Vec<Address>,
     once: bool,
@@ -68,12 +69,15 @@ fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
     }
     no_such_service(args, service)?;
     one_service(args, service, words)?;
-    let program = program::of_server(args, voice)?;
+    let program = program(args, voice)?;
     let mut addresses = resolve::all(words, &args.net, Role::Listen)?;
     let tls = secure::servers(&mut addresses, &args.tls)?;
-    if program.is_some() {
+    if let Some(program) = &program {
         program_is_alone(args, service)?;
-        program::consent(args, &addresses)?;
+        let stalls = (args.limits.idle.is_some(), args.limits.stall.is_some());
+        program.sees_bytes(stalls, &args.watch)?;
+        program.fits(&addresses)?;
+        program::consent(&args.behind, &args.house, &addresses)?;
     }
     let (datagrams, streams): (Vec<_>, Vec<_>) =
         addresses.into_iter().partition(|address| address.transport.is_datagram());
@@ -85,9 +89,10 @@ fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
         return Err(Error::new(Code::Unsafe, Blame::Caller, what)
             .with_hint(format!("over TCP: adit serve {name} 7000")));
     }
-    frame_has_use(args, service, &datagrams)?;
     if let Some(program) = &program {
-        program.ready().map_err(|error| error.with_hint("not listening"))?;
+        program.ready(voice)?;
+    } else {
+        frame_has_use(args, service, &datagrams)?;
     }
     let gate = Gate::of(&args.house, tls)?;
     datagrams.iter().try_for_each(|address| gate.fits(address))?;
@@ -100,7 +105,10 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
     let mut hand = None;
     let servers = match (plan.service, &plan.program) {
         (Some(service), _) => services::start(service, &plan, limits, house.observer())?,
-        (None, Some(program)) => start(program, &plan, &limits, &house.observer())?,
+        (None, Some(program)) => {
+            let addresses = [plan.streams.as_slice(), plan.datagrams.as_slice()].concat();
+            program.start(&addresses, (&plan.gate, plan.once), &limits, house.observer())?
+        }
         (None, None) => {
             let (servers, desk) = by_hand::start(args, &plan, limits, house.observer(), voice)?;
             hand = Some(desk);
@@ -124,30 +132,14 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
     }
 }
 
-/// Starts the servers of a program: one for connections, one for datagrams.
-fn start(
-    program: &Program,
-    plan: &Plan,
-    limits: &Limits,
-    told: &Told,
-) -> adit::Result<Vec<Running>> {
-    let mut servers = Vec::new();
-    if !plan.streams.is_empty() {
-        let mut server = plan.gate.guard(Server::streams(program.clone()).limits(limits.clone()));
-        for address in &plan.streams {
-            server = server.listen(address);
+/// The program that the flags ask for, if they do.
+fn program(args: &Serve, voice: &Voice) -> adit::Result<Option<Behind>> {
+    match program::of(&args.run, voice)? {
+        Some(program) => Behind::of(program, &args.behind, voice).map(Some),
+        None => {
+            program::no_flags(&args.run.env, Some(&args.behind), program::BEHIND).map(|()| None)
         }
-        let server = if plan.once { server.once() } else { server };
-        servers.push(server.observe(told.clone()).start()?);
     }
-    if !plan.datagrams.is_empty() {
-        let mut server = plan.gate.guard(Server::new(program.datagrams()).limits(limits.clone()));
-        for address in &plan.datagrams {
-            server = server.listen_datagrams(address);
-        }
-        servers.push(server.observe(told.clone()).start()?);
-    }
-    Ok(servers)
 }
 
 /// A program serves alone, and has no messages but datagrams.
@@ -156,10 +148,15 @@ fn program_is_alone(args: &Serve, service: Option<Service>) -> adit::Result<()> 
         let what = format!("a service, {}, and a program", service.name());
         return Err(usage(what, "one of them: adit serve ADDR -- CMD"));
     }
-    let flags = [(args.frame.is_some(), "--frame"), (args.crlf, "-C/--crlf")];
+    let is_foreign =
+        args.frame.as_ref().is_some_and(|frame| !args.behind.worker || frame != "len32");
+    let flags = [(is_foreign, "--frame"), (args.crlf, "-C/--crlf")];
     match flags.into_iter().find(|(is_there, _)| *is_there) {
         Some((_, flag)) => {
-            let what = format!("{flag} is for talking by hand: a program gets bytes as they are");
+            let what = match args.behind.worker {
+                true => format!("{flag} is for talking by hand: a worker has frames of its own"),
+                false => format!("{flag} is for talking by hand: a program gets bytes as they are"),
+            };
             Err(usage(what, "leave it out"))
         }
         None => Ok(()),

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, clippy::allow_attributes, reason = "each file uses its part")]
 
 mod hosts;
+mod processes;
 mod programs;
 mod scratch;
 
@@ -12,6 +13,7 @@ pub(crate) use hosts::{
     Host, accept, bounded, bounded_udp, client, finish, host, no_port, own_ip, read_line,
     read_to_end, reset, tcp_host, udp_socket,
 };
+pub(crate) use processes::{ask, descendants, guard_of, is_alive, processes, signal, wait_until};
 pub(crate) use programs::{Heard, Program, Ran, Server, adit, keyboard, run, serve, terminal};
 pub(crate) use scratch::{Scratch, find, noise, skipped};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::common::{Program, Ran, adit, noise, run, serve};
+use crate::common::{Program, Ran, Server, adit, noise, run, serve};
 use crate::peers::{Words, assert_done, is_here, listening, own_address, tool};
 
 /// Clients that pass the end of their input on, with the options they need for it.
@@ -90,4 +90,35 @@ fn the_environment_has_the_names_of_tcpserver_but_for_those_that_ask_others() {
     let theirs = theirs.into_iter().filter(|name| !asked.contains(&name.as_str())).collect();
     assert_eq!(ours, theirs);
     assert_eq!(ours.len(), 5);
+}
+
+#[test]
+fn programs_made_for_tcpserver_run_unchanged() {
+    // Line ends both ways, a record of what was said, and a mail server's guard: they read 0, write 1 and
+    // take the peer from the environment.
+    if ["addcr", "fixcrio", "recordio", "rblsmtpd"].into_iter().all(is_here) {
+        let asked = |words: &[&str], question: &[u8]| {
+            let server = serve(&[&["127.0.0.1:0", "--env", "RBLSMTPD", "--"], words].concat());
+            let ran = run(&mut adit(&[&server.tcp().to_string()]), question);
+            (ran.text(), server)
+        };
+        assert_eq!(asked(&["addcr"], b"hello\n").0, "hello\r\n");
+        assert_eq!(asked(&["fixcrio", "cat"], b"hello\n").0, "hello\r\n");
+        let (answer, server) = asked(&["recordio", "cat"], b"hello\n");
+        assert_eq!(answer, "hello\n");
+        server.program.err.wait_for(" < hello");
+        server.program.err.wait_for(" > hello");
+        for flags in [&[][..], &["--fd"]] {
+            let script = "RBLSMTPD='-come back never' exec \"$@\" 3>\"$READY\"";
+            let words = ["127.0.0.1:0", "--env", "RBLSMTPD", "--", "rblsmtpd", "cat"];
+            let server = Server::start(script, &[flags, &words].concat());
+            let ran =
+                run(&mut adit(&[&server.tcp().to_string()]), b"HELO me\r\nRCPT TO:<a>\r\nQUIT\r\n");
+            let said = ran.text();
+            assert!(said.starts_with("220 rblsmtpd.local\r\n"), "{said}");
+            assert!(said.contains("\n553 come back never\r\n"), "{said}");
+            let (place, log) = ("rblsmtpd: 127.0.0.1 pid ", &server.program.err);
+            log.wait_for(place);
+        }
+    }
 }
