@@ -5,6 +5,8 @@ mod common;
 use std::io::Write as _;
 use std::net::Shutdown;
 
+use adit::{BlockingClient, Server};
+
 use common::{Program, ask, read_line, read_to_end, root, tcp_client};
 
 #[test]
@@ -90,4 +92,20 @@ fn a_program_that_cannot_listen_says_why_and_fails() {
         assert!(second.complaint().contains("in use"), "{name}");
         assert!(!second.end().1, "{name}");
     }
+}
+
+#[test]
+fn a_worker_serves_all_clients_and_remembers_what_all_have_said() {
+    let worker = adit::Program::new(env!("CARGO_BIN_EXE_std_worker")).worker();
+    let datagrams = Server::new(worker.datagrams()).listen_datagrams("udp://127.0.0.1:0");
+    let datagrams = datagrams.start().unwrap();
+    let streams = Server::streams(worker).listen("tcp://127.0.0.1:0").start().unwrap();
+    let address = streams.addr(0).socket_addr().unwrap();
+    let [mut first, mut second] = [(); 2].map(|()| tcp_client(address));
+    assert_eq!(ask(&mut first, "hello\n", 1), ["6 bytes from all of you"]);
+    assert_eq!(ask(&mut second, "hello\n", 1), ["12 bytes from all of you"]);
+    let client = BlockingClient::connect(datagrams.addr(0)).unwrap();
+    assert_eq!(client.call("hi").send().unwrap(), "14 bytes from all of you\n");
+    first.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut first), b"");
 }
