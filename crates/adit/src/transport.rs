@@ -19,8 +19,9 @@ pub(crate) trait Transport: Unpin + 'static {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Ends our direction: the peer reads an end of stream and may go on sending.
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// How long ago the peer's system acknowledged something, if that can be told.
-    fn last_heard(&self) -> Option<Duration>;
+    /// Whether the peer's system has answered all that asked for an answer, if that can be told, and how
+    /// long ago it acknowledged something.
+    fn last_heard(&self) -> Option<(bool, Duration)>;
     /// Bytes that have come and were not read yet; 0 where that cannot be told.
     fn unread(&self) -> usize;
     /// Bytes that the peer's system has not acknowledged yet; 0 where that cannot be told.
@@ -67,9 +68,9 @@ pub(crate) fn is_try_again(error: &io::Error) -> bool {
 
 impl Transport for TcpStream {
     of_tokio!(TcpStream);
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         let info = adit_net::stream::tcp_info(self).ok()?;
-        Some(Duration::from_millis(info.last_ack_ms.into()))
+        Some((info.unanswered == 0, Duration::from_millis(info.last_ack_ms.into())))
     }
     fn unread(&self) -> usize {
         adit_net::stream::unread(self).unwrap_or(0)
@@ -84,7 +85,7 @@ impl Transport for TcpStream {
 
 impl Transport for UnixStream {
     of_tokio!(UnixStream);
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         None
     }
     fn unread(&self) -> usize {
@@ -100,7 +101,7 @@ impl Transport for UnixStream {
 
 impl Transport for DuplexStream {
     of_tokio!(DuplexStream);
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         None
     }
     fn unread(&self) -> usize {
@@ -117,12 +118,11 @@ impl Transport for DuplexStream {
 /// What an error of a transport means. The kernel gives up a peer in two cases with one error
 /// (`ETIMEDOUT`): it answers nothing any more, or it acknowledges and takes nothing.
 pub(crate) fn code_of<T: Transport>(io: &T, error: &io::Error, stall: Limit<Duration>) -> Code {
-    match crate::code_of(error) {
-        Code::DeadPeer
-            if io.last_heard().zip(stall.at()).is_some_and(|(ago, limit)| ago < limit) =>
-        {
-            Code::StallTimeout
-        }
-        code => code,
+    let code = crate::code_of(error);
+    // The time alone would not do: a thread that looks late finds everybody silent.
+    let is_alive = |(answers, ago)| answers || stall.at().is_some_and(|limit| ago < limit);
+    if code == Code::DeadPeer && io.last_heard().is_some_and(is_alive) {
+        return Code::StallTimeout;
     }
+    code
 }

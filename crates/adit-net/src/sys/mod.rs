@@ -137,6 +137,9 @@ pub struct TcpInfo {
     pub unacknowledged_segments: u32,
     /// Time since the last acknowledgement came.
     pub last_ack_ms: u32,
+    /// Probes and repetitions in a row that were not answered: 0 as long as the peer's system answers,
+    /// also if it takes nothing. Still there when the kernel has given the connection up.
+    pub unanswered: u32,
     /// Congestion window in segments.
     pub congestion_window: u32,
     /// Bytes the peer is ready to take; 0 if its window is closed. Kernels before 5.4 do not tell.
@@ -180,6 +183,7 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         retransmits: info.tcpi_total_retrans,
         unacknowledged_segments: info.tcpi_unacked,
         last_ack_ms: info.tcpi_last_ack_recv,
+        unanswered: u32::from(info.tcpi_probes) + u32::from(info.tcpi_retransmits),
         congestion_window: info.tcpi_snd_cwnd,
         send_window: has_window.then_some(info.tcpi_snd_wnd),
     })

@@ -106,7 +106,7 @@ impl Io {
         Ok(sent.saturating_sub(empty).saturating_add(held))
     }
 
-    pub(crate) fn last_heard(&self) -> Option<Duration> {
+    pub(crate) fn last_heard(&self) -> Option<(bool, Duration)> {
         self.socket(Transport::last_heard)
     }
 
@@ -261,7 +261,7 @@ impl Transport for Socket {
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_shutdown(cx)
     }
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         each_socket!(self, io => io.last_heard())
     }
     fn unread(&self) -> usize {

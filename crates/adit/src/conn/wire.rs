@@ -313,7 +313,7 @@ impl Transport for Share {
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_finish(cx)
     }
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         self.0.io.last_heard()
     }
     fn unread(&self) -> usize {

@@ -105,7 +105,7 @@ impl Transport for TlsIo {
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0 {}
     }
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         match self.0 {}
     }
     fn unread(&self) -> usize {

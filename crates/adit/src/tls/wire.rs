@@ -123,7 +123,7 @@ impl Transport for TlsIo {
         self.is_finished.store(true, Relaxed);
         Pin::new(self.stream_mut()).poll_shutdown(cx)
     }
-    fn last_heard(&self) -> Option<Duration> {
+    fn last_heard(&self) -> Option<(bool, Duration)> {
         self.socket(Transport::last_heard)
     }
     fn unread(&self) -> usize {
