@@ -26,7 +26,9 @@ pub struct ClientOptions {
     /// Calls on their way at once; 32. Over datagrams always 1, since nothing in an answer says
     /// whose it is.
     pub in_flight: usize,
-    /// Waits between tries to connect again; full jitter up to 100 ms doubling to 30 s.
+    /// Waits between tries to connect again; full jitter up to 100 ms doubling to 30 s. Before the first
+    /// try the client waits up to 2.5 s if calls were on the way, and never for more than half of the time
+    /// that they have: all clients of a server lose it in the same moment.
     pub backoff: Backoff,
     /// Longest reply; 1 MiB.
     pub reply_bytes: usize,
@@ -157,7 +159,8 @@ impl Call {
     }
 
     /// Says that doing it twice does no harm: it is sent again when the connection breaks, and over
-    /// datagrams when no answer comes.
+    /// datagrams when no answer comes. Of all calls of a client a tenth is sent again, and a hundred
+    /// beside: more would keep down a server that is just coming back.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self

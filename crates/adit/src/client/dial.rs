@@ -56,6 +56,8 @@ pub struct Dial {
     pub(super) family: Family,
     pub(super) source: Source,
     pub(super) numeric_only: bool,
+    /// Is it looked up who listens nearby when nobody listens there?
+    explains: bool,
     pub(super) stall: Limit<Duration>,
     handshakes: Handshakes,
     handshake: Limit<Duration>,
@@ -79,6 +81,7 @@ impl Dial {
             family: Family::Any,
             source: Source::default(),
             numeric_only: false,
+            explains: true,
             stall: Limit::At(Duration::from_secs(120)),
             handshakes: Handshakes::default(),
             handshake: Limit::At(Duration::from_secs(10)),
@@ -161,6 +164,14 @@ impl Dial {
     pub(crate) fn for_conversation(mut self, number: u64, observers: &Observers) -> Self {
         self.observers = observers.as_client();
         self.numbers = Arc::new(AtomicU64::new(number - 1));
+        self.unexplained()
+    }
+
+    /// Does without hints. To find who listens nearby every socket of the host is looked at, which takes
+    /// its thread tens of milliseconds where there are ten thousand: too much for whoever tries again and
+    /// again, or for one conversation after the other, and nobody reads it there.
+    pub(crate) fn unexplained(mut self) -> Self {
+        self.explains = false;
         self
     }
 
@@ -240,7 +251,8 @@ impl Dial {
         let won = self.race(&candidates, options, number).await;
         let (stream, peer) = won.map_err(|(peer, error)| {
             let spoken = Endpoint::ip(Transport::Tcp, peer).to_string();
-            cannot_connect(Target::ip(&spoken, Transport::Tcp, peer, self.source), &error)
+            let target = Target::ip(&spoken, Transport::Tcp, peer, self.source);
+            cannot_connect(target.explained(self.explains), &error)
         })?;
         // A connection that is broken already refuses options; using it says so.
         drop(adit_net::stream::configure(&stream, self.stall.at()));

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use adit_proto::backoff::{RetryBudget, TRIES_BEFORE, first_try};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -60,6 +61,9 @@ struct StreamDriver<C> {
     /// Calls that wait for a connection.
     waiting: VecDeque<Request>,
     tries: u32,
+    /// Since the connection was lost.
+    has_tried: bool,
+    budget: RetryBudget,
     retry_at: Instant,
     last_failure: Option<Error>,
 }
@@ -70,8 +74,9 @@ pub(super) async fn stream<C: Codec + Clone + Send>(
     conn: Conn,
     codec: C,
     address: Address,
-    options: ClientOptions,
+    mut options: ClientOptions,
 ) {
+    options.dial = options.dial.unexplained();
     let mut driver = StreamDriver {
         commands,
         exchange: Some(Exchange::new(conn, codec.clone(), options.reply_bytes)),
@@ -81,6 +86,8 @@ pub(super) async fn stream<C: Codec + Clone + Send>(
         options,
         waiting: VecDeque::new(),
         tries: 0,
+        has_tried: false,
+        budget: RetryBudget::default(),
         retry_at: Instant::now(),
         last_failure: None,
     };
@@ -98,7 +105,10 @@ impl<C: Codec + Clone + Send> StreamDriver<C> {
             (self.exchange.is_some(), self.exchange.is_none() && !self.waiting.is_empty());
         tokio::select! {
             command = self.commands.recv(), if has_place => match command {
-                Some(Command::Call(request)) => self.start(request),
+                Some(Command::Call(request)) => {
+                    self.budget.call();
+                    self.start(request);
+                }
                 Some(Command::Finish { until, done }) => {
                     let finished = timeout_at(until, self.finish()).await;
                     let expired = || {
@@ -123,6 +133,10 @@ impl<C: Codec + Clone + Send> StreamDriver<C> {
 
     fn start(&mut self, request: Request) {
         let Some(exchange) = &mut self.exchange else {
+            // Once a try has failed, only the backoff counts.
+            if !self.has_tried {
+                self.retry_at = self.retry_at.min(halfway(&request));
+            }
             return self.waiting.push_back(request);
         };
         if let Err((request, error)) = exchange.push(request) {
@@ -161,13 +175,19 @@ impl<C: Codec + Clone + Send> StreamDriver<C> {
             return;
         };
         let Broken { code, text, calls } = exchange.into_broken(why);
-        self.retry_at = Instant::now();
-        self.tries = 0;
+        let now = Instant::now();
+        let left = |request: &Request| request.until.saturating_duration_since(now);
+        // Nobody waits: the next call comes when it comes, and finds a server or not.
+        let wait = calls.iter().map(left).min().map(|left| first_try(left, adit_net::jitter_u64()));
+        self.retry_at = now + wait.unwrap_or_default();
+        self.tries = if wait.is_some() { TRIES_BEFORE } else { 0 };
+        self.has_tried = false;
         for request in calls.into_iter().rev() {
-            if request.idempotent {
+            if request.idempotent && self.budget.retry() {
                 self.waiting.push_front(request);
             } else {
-                let what = format!("the connection to {} was lost: {text}", self.peer);
+                let spent = if request.idempotent { "; no retry is left" } else { "" };
+                let what = format!("the connection to {} was lost: {text}{spent}", self.peer);
                 let error = Error::new(code, Blame::Peer, what).with_peer(&self.peer);
                 request.fail(error.after_sending());
             }
@@ -178,6 +198,7 @@ impl<C: Codec + Clone + Send> StreamDriver<C> {
         let Some(until) = self.waiting.iter().map(|request| request.until).max() else {
             return;
         };
+        self.has_tried = true;
         let connected = timeout_at(until, self.options.dial.connect(&self.address)).await;
         match connected {
             Ok(Ok(conn)) => {
@@ -231,6 +252,12 @@ impl<C: Codec + Clone + Send> StreamDriver<C> {
     }
 }
 
+/// Half of the time that a call has left.
+fn halfway(request: &Request) -> Instant {
+    let now = Instant::now();
+    now + request.until.saturating_duration_since(now) / 2
+}
+
 async fn run<C: Codec>(exchange: &mut Option<Exchange<C>>) -> Result<(), (Code, String)> {
     match exchange {
         Some(exchange) => exchange.run().await,
@@ -243,9 +270,11 @@ pub(super) async fn datagrams(
     mut commands: mpsc::Receiver<Command>,
     socket: Datagrams,
     address: Address,
-    options: ClientOptions,
+    mut options: ClientOptions,
 ) {
+    options.dial = options.dial.unexplained();
     let mut socket = Some(socket);
+    let mut budget = RetryBudget::default();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Finish { done, .. } => {
@@ -254,7 +283,8 @@ pub(super) async fn datagrams(
                 return;
             }
             Command::Call(request) => {
-                let keep = call(&mut socket, request, &address, &options).await;
+                budget.call();
+                let keep = call(&mut socket, &mut budget, request, &address, &options).await;
                 // Nothing in a datagram says whose answer it is: after a call that is still owed
                 // one the socket is replaced, so that the late answer finds nobody.
                 if !keep {
@@ -268,6 +298,7 @@ pub(super) async fn datagrams(
 /// Makes one call; false if an answer to it may still come.
 async fn call(
     socket: &mut Option<Datagrams>,
+    budget: &mut RetryBudget,
     mut request: Request,
     address: &Address,
     options: &ClientOptions,
@@ -284,10 +315,11 @@ async fn call(
             return false;
         }
     };
-    let (until, idempotent) = (request.until, request.idempotent);
+    let until = request.until;
+    let budget = request.idempotent.then_some(budget);
     let refused = AtomicBool::new(false);
     let answer = tokio::select! {
-        answer = timeout_at(until, ask(socket, &request.body, idempotent, &refused)) => answer,
+        answer = timeout_at(until, ask(socket, &request.body, budget, &refused)) => answer,
         () = request.reply.closed() => return false,
     };
     match answer {
@@ -324,20 +356,21 @@ async fn call(
     }
 }
 
-/// Sends a datagram and waits for the next one; again and again if it may be repeated.
+/// Sends a datagram and waits for the next one; again and again if it may be repeated, as far as the
+/// budget reaches.
 ///
 /// Says too whether it was sent only once: what was sent twice may be answered twice. `refused` tells
 /// whoever gives up whether every try was refused.
 async fn ask(
     socket: &Datagrams,
     body: &[u8],
-    idempotent: bool,
+    budget: Option<&mut RetryBudget>,
     refused: &AtomicBool,
 ) -> io::Result<(Bytes, bool)> {
     socket.send(body).await?;
-    if !idempotent {
+    let Some(budget) = budget else {
         return Ok((socket.recv().await?, true));
-    }
+    };
     let mut wait = RESEND;
     let mut is_first = true;
     loop {
@@ -349,6 +382,9 @@ async fn ask(
             }
             Ok(answer) => return Ok((answer?, is_first)),
             Err(_) => refused.store(false, Relaxed),
+        }
+        if !budget.retry() {
+            return Ok((socket.recv().await?, is_first));
         }
         is_first = false;
         wait *= 2;

@@ -86,6 +86,8 @@ pub(super) struct Target<'a> {
     pub(super) source: Source,
     /// The file of a Unix socket.
     pub(super) path: Option<&'a Path>,
+    /// Is it worth a look at all sockets of the host?
+    explains: bool,
 }
 
 impl<'a> Target<'a> {
@@ -96,12 +98,24 @@ impl<'a> Target<'a> {
         address: SocketAddr,
         source: Source,
     ) -> Self {
-        Self { spoken, transport, address: Some(address), source, path: None }
+        Self { spoken, transport, address: Some(address), source, path: None, explains: true }
+    }
+
+    /// With or without hints that take a look at all sockets of the host.
+    pub(super) fn explained(self, explains: bool) -> Self {
+        Self { explains, ..self }
     }
 
     /// A Unix socket.
     pub(super) fn unix(spoken: &'a str, transport: Transport, name: &'a UnixName) -> Self {
-        Self { spoken, transport, address: None, source: Source::default(), path: name.path() }
+        Self {
+            spoken,
+            transport,
+            address: None,
+            source: Source::default(),
+            path: name.path(),
+            explains: true,
+        }
     }
 }
 
@@ -138,11 +152,12 @@ impl Reason {
 
 fn reason(target: Target<'_>, error: &io::Error) -> Reason {
     use io::ErrorKind as Kind;
-    let Target { spoken, transport, address, source, path } = target;
+    let Target { spoken, transport, address, source, path, explains } = target;
+    let nearby = || nearby(transport, address.filter(|_| explains));
     let cannot = |why: &str| format!("cannot connect to {spoken}: {why}");
     if error.get_ref().is_some_and(|inner| inner.is::<SelfConnect>()) {
         let why = format!("nothing is listening on {spoken}: connected to itself");
-        return Reason { hint: nearby(transport, address), ..Reason::new(Code::SelfConnect, why) };
+        return Reason { hint: nearby(), ..Reason::new(Code::SelfConnect, why) };
     }
     match error.kind() {
         Kind::ConnectionRefused if path.is_some_and(is_no_socket) => {
@@ -153,7 +168,7 @@ fn reason(target: Target<'_>, error: &io::Error) -> Reason {
             // Over datagrams nobody was asked for a connection.
             let refused = if transport.is_datagram() { "refused" } else { "connection refused" };
             let why = format!("{refused}, nothing is listening on {spoken}");
-            Reason { hint: nearby(transport, address), ..Reason::new(Code::Refused, why) }
+            Reason { hint: nearby(), ..Reason::new(Code::Refused, why) }
         }
         Kind::NotFound | Kind::NotADirectory => Reason::new(Code::Refused, cannot("no such file")),
         Kind::AddrNotAvailable => match source.address.filter(|own| !is_ours(*own)) {
