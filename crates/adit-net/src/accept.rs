@@ -140,6 +140,17 @@ pub struct Watched {
     is_unix: bool,
 }
 
+/// The queue of connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Overflow {
+    /// Attempts to connect that were dropped since the socket was made, over and over if need be: the
+    /// peer's system tries again after 1, 3 and 7 s.
+    pub dropped: u32,
+    /// Connections that may wait.
+    pub waiting_max: u32,
+}
+
 /// Somebody may be waiting to be accepted.
 #[derive(Debug)]
 pub struct Ready<'a> {
@@ -157,6 +168,16 @@ impl Watched {
     /// Cancel safe.
     pub async fn readable(&self) -> io::Result<Ready<'_>> {
         Ok(Ready { guard: self.socket.readable().await?, is_unix: self.is_unix })
+    }
+
+    /// What has become of those who came while the queue of waiting connections was full.
+    ///
+    /// # Errors
+    /// It is no TCP socket, or the kernel does not tell.
+    pub fn overflow(&self) -> io::Result<Overflow> {
+        let socket = self.socket.as_fd();
+        let waiting_max = sys::tcp_info(socket)?.backlog.ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Overflow { dropped: sys::dropped(socket)?, waiting_max })
     }
 
     /// Takes the next connection; none if nobody waits.

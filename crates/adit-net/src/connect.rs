@@ -195,6 +195,39 @@ mod tests {
         assert_eq!(stream.local_addr().unwrap().ip(), IpAddr::from([127, 0, 0, 5]));
     }
 
+    /// Row 27 of docs/reliability.md: tries to connect to a port of the dynamic range on which nobody
+    /// listens, and how many of them may look as if somebody did.
+    const TRIES: usize = 60_000;
+    const FALSE_CONNECTIONS: usize = 0;
+
+    #[test]
+    fn row_27_no_connection_with_itself_is_taken_for_one_with_a_server() {
+        // An address of the test's own, so that nobody begins to listen there meanwhile. The kernel gives
+        // out ports of one parity first, that of the lowest: such a one is asked for.
+        let [high, low] = u16::try_from(std::process::id() & 0x7fff).unwrap().to_be_bytes();
+        let own = IpAddr::from([127, high + 1, low, 27]);
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+        let peer = SocketAddr::new(own, first + 2000);
+        let source = Source { address: Some(own), port: None };
+        let (mut own_ends, mut connected) = (0, 0);
+        block_on(async {
+            for _ in 0..TRIES {
+                match tcp(peer, source, &Options::default()).await {
+                    Ok(_) => connected += 1,
+                    Err(error)
+                        if error.get_ref().is_some_and(|inner| inner.is::<SelfConnect>()) =>
+                    {
+                        own_ends += 1;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+                }
+            }
+        });
+        assert_eq!(connected, FALSE_CONNECTIONS);
+        eprintln!("connected to itself {own_ends} times in {TRIES}");
+    }
+
     #[test]
     fn a_connection_with_itself_is_refused_by_name() {
         // A free port, taken as source and as peer: the simultaneous open made certain.

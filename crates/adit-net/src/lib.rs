@@ -11,6 +11,7 @@ pub mod descriptors;
 pub mod files;
 pub mod lines;
 pub mod listen;
+pub mod memory;
 pub mod owner;
 pub mod process;
 pub mod stdio;

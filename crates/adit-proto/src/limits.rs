@@ -89,8 +89,16 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Longest message a handler may send at once; 1 MiB. Larger answers belong in a stream.
     pub reply_bytes: usize,
-    /// Unsent bytes of a conversation above which it is not read any more; 256 KiB.
+    /// Unsent bytes of a conversation above which it is not read any more; 128 KiB. One
+    /// read, and what it is answered by, may come on top.
     pub unsent_bytes: usize,
+    /// Memory for conversations and what they hold in buffers, over all threads; 1 GiB, and never more
+    /// than a quarter of what the host, the control group or `RLIMIT_AS` allows. Half of it at most is
+    /// for conversations, of 4 KiB each. Above 80 % of the rest those that hold more than the average
+    /// are not read for now, and cut after 3 s with the code `shed`; above 90 % newcomers wait in the
+    /// kernel's queue; above 95 % the one that holds most is cut at once, and nobody who holds anything is
+    /// read. What handlers keep is theirs, and not counted.
+    pub memory: Limit<usize>,
     /// Asynchronous answers at work per conversation before reading stops; 32, up to where polling
     /// them all is fastest.
     pub in_flight: usize,
@@ -147,7 +155,8 @@ impl Default for Limits {
             handshake: Limit::At(Duration::from_secs(10)),
             message_bytes: 1 << 20,
             reply_bytes: 1 << 20,
-            unsent_bytes: 256 << 10,
+            unsent_bytes: 128 << 10,
+            memory: Limit::At(1 << 30),
             in_flight: 32,
             inbox: 64,
             first_message: Limit::Off,

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use adit_net::accept::{AcceptError, Accepted, Listener, classify};
+use adit_net::accept::{AcceptError, Accepted, Listener, Watched, classify};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout};
 
 use crate::admission::{Admission, Refusal, TELL_EVERY};
+use crate::budget::Measure;
 use crate::event::{Action, What};
 use crate::introduction::greet;
 use crate::listening::remote_of;
@@ -60,8 +61,10 @@ pub(crate) async fn accept(
                 None => break,
             }
         }
+        door.tell_overflow(&listener, TELL_EVERY);
         tokio::task::yield_now().await;
     }
+    door.tell_overflow(&listener, Duration::ZERO);
     loop {
         let Some(permit) = door.permit_first().await else { return Ok(()) };
         match listener.accept().transpose() {
@@ -85,7 +88,10 @@ struct Door {
 #[derive(Default)]
 struct Told {
     full: Cell<bool>,
+    /// Who found no room in the kernel's queue, up to when it was last looked at.
+    overflow: Cell<(u32, Option<Instant>)>,
     shortage: Cell<Option<Instant>>,
+    broken: Cell<Option<Instant>>,
 }
 
 impl Door {
@@ -106,7 +112,9 @@ impl Door {
         drop(permit);
         match classify(&error) {
             AcceptError::Retry => {}
-            AcceptError::ThatConnection => self.tell(Code::Reset, &error, false),
+            AcceptError::ThatConnection => {
+                self.tell_now_and_then(&self.told.broken, Code::Reset, &error);
+            }
             AcceptError::OutOfDescriptors => self.shortage(Code::NoDescriptors, &error).await,
             AcceptError::OutOfMemory => self.shortage(Code::NoMemory, &error).await,
             _ => {
@@ -151,9 +159,23 @@ impl Door {
     /// What has to be there before a connection is taken: a permit where newcomers wait, nothing where
     /// they do not. None if nobody is let in any more.
     async fn permit_first(&self) -> Option<Option<OwnedSemaphorePermit>> {
+        self.room().await;
         match self.worker.context.limits.when_full {
             WhenFull::Wait => self.permit().await.map(Some),
             _ => (!self.worker.shared.permits.is_closed()).then_some(None),
+        }
+    }
+
+    /// Waits while the memory of the server is taken: newcomers stay in the kernel's queue.
+    async fn room(&self) {
+        let budget = &self.worker.shared.budget;
+        while budget.is_full() {
+            // Made before the look, so that a pulse in between is not missed.
+            let eased = budget.eased.notified();
+            budget.tell(Measure::Wait, &self.worker.context.observers);
+            if budget.is_full() {
+                eased.await;
+            }
         }
     }
 
@@ -217,18 +239,41 @@ impl Door {
         greet(&self.worker, &self.welcome, arrival);
     }
 
+    /// Tells how many attempts to connect found no room in the kernel's queue, at most once in `every`.
+    /// The threads share the queue: the first one looks.
+    fn tell_overflow(&self, listener: &Watched, every: Duration) {
+        let (before, looked) = self.told.overflow.get();
+        let is_due = looked.is_none_or(|looked| looked.elapsed() >= every);
+        if self.worker.index != 0 || !is_due {
+            return;
+        }
+        // A Unix socket lets the client wait, and tells nothing.
+        let Ok(overflow) = listener.overflow() else { return };
+        self.told.overflow.set((overflow.dropped, Some(Instant::now())));
+        let count = u64::from(overflow.dropped.wrapping_sub(before));
+        if count > 0 {
+            let (name, value) = ("accept-queue", u64::from(overflow.waiting_max));
+            let what = || What::Limit { name, value, action: Action::Drop, count };
+            self.worker.context.observers.emit(what);
+            self.worker.context.totals.overflowed.fetch_add(count, Relaxed);
+        }
+    }
+
     /// Descriptors or memory have run out: newcomers stay in the kernel's queue for a moment, or
     /// until a connection of ours has ended. Told only now and then, else it would flood the log.
     async fn shortage(&self, code: Code, error: &io::Error) {
-        let now = Instant::now();
-        if self.told.shortage.get().is_none_or(|last| now.duration_since(last) >= TELL_EVERY) {
-            self.told.shortage.set(Some(now));
-            self.tell(code, error, false);
-        }
+        self.tell_now_and_then(&self.told.shortage, code, error);
         let pause = self.pause.get();
         tokio::select! {
             () = self.worker.shared.descriptors.notified() => self.pause.set(PAUSE),
             () = tokio::time::sleep(pause) => self.pause.set((pause * 2).min(PAUSE_MAX)),
+        }
+    }
+
+    fn tell_now_and_then(&self, told: &Cell<Option<Instant>>, code: Code, error: &io::Error) {
+        if told.get().is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            told.set(Some(Instant::now()));
+            self.tell(code, error, false);
         }
     }
 

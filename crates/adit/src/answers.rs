@@ -40,6 +40,16 @@ impl Answers {
         self.queue.len()
     }
 
+    /// Bytes of answers that wait for an earlier one.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = |slot: &Slot| match slot {
+            Slot::Framed(bytes) => bytes.len(),
+            Slot::Ready(Ok(msg)) => msg.len(),
+            Slot::Ready(Err(_)) | Slot::Pending(_) => 0,
+        };
+        self.queue.iter().map(bytes).sum()
+    }
+
     /// Queues framed bytes behind a pending answer.
     pub(crate) fn push_framed(&mut self, bytes: Vec<u8>) {
         debug_assert!(!self.queue.is_empty(), "nothing to wait for");

@@ -43,6 +43,7 @@ pub(crate) struct Totals {
     pub(crate) is_late: AtomicBool,
     pub(crate) refused: AtomicU64,
     pub(crate) dropped: AtomicU64,
+    pub(crate) overflowed: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
 }

@@ -83,6 +83,7 @@
 mod accept;
 mod admission;
 mod answers;
+mod budget;
 mod buffers;
 mod client;
 mod conn;

@@ -33,6 +33,8 @@ impl LingerLimits {
         match code {
             // Somebody waits for its place.
             Code::Shed => Self::for_refusal(),
+            // It had its time, and would go on byte by byte.
+            Code::MessageTimeout => Self { total: limits.linger_idle, ..Self::of(limits) },
             _ => Self::of(limits),
         }
     }

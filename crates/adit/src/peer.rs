@@ -4,12 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::budget::{Account, Budget};
 use crate::endpoint::Transport;
 use crate::idle::Mark;
 use crate::{Code, Endpoint, Limits, tls};
@@ -178,6 +180,9 @@ pub(crate) struct Desk {
     dropped: Cell<u64>,
     ending: Cell<bool>,
     cut: Cell<Option<Code>>,
+    /// It goes at once, with what it owes.
+    is_shed: Cell<bool>,
+    account: Arc<Account>,
     /// Kept up to date while somebody may want to know how long it has been idle.
     mark: Option<Mark>,
     failure: RefCell<Option<(Code, String)>>,
@@ -211,10 +216,11 @@ struct Outside {
 
 impl Desk {
     pub(crate) fn new(limits: &Limits) -> Rc<Self> {
-        Self::marked(limits, None)
+        Self::counted(limits, None, &Arc::new(Budget::default()))
     }
 
-    pub(crate) fn marked(limits: &Limits, mark: Option<Mark>) -> Rc<Self> {
+    /// One whose buffers count, and whose idle time too if there is a mark.
+    pub(crate) fn counted(limits: &Limits, mark: Option<Mark>, budget: &Arc<Budget>) -> Rc<Self> {
         Rc::new(Self {
             waker: RefCell::new(Waker::noop().clone()),
             inbox: RefCell::default(),
@@ -223,6 +229,8 @@ impl Desk {
             dropped: Cell::new(0),
             ending: Cell::new(false),
             cut: Cell::new(None),
+            is_shed: Cell::new(false),
+            account: Account::new(budget),
             mark,
             failure: RefCell::default(),
             outside: RefCell::default(),
@@ -306,6 +314,21 @@ impl Desk {
 
     pub(crate) fn is_cut(&self) -> Option<Code> {
         self.cut.get()
+    }
+
+    /// Ends the conversation at once, with what it owes: its memory is needed.
+    pub(crate) fn shed(&self) {
+        self.is_shed.set(true);
+        self.cut(Code::Shed);
+    }
+
+    pub(crate) fn is_shed(&self) -> bool {
+        self.is_shed.get()
+    }
+
+    /// What it holds in buffers.
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     pub(crate) fn mark(&self) -> Option<&Mark> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::ReadBuf;
 
+use crate::budget::Holding;
 use crate::buffers::{CHUNK, Scratch};
 use crate::conn::Wire;
 
@@ -25,13 +26,16 @@ pub(crate) struct Pump {
     rest: BytesMut,
     /// The end was read, and is being passed on.
     ending: bool,
+    holding: Option<Holding>,
     pub(crate) end: Option<End>,
 }
 
 impl Pump {
     pub(crate) fn new(from: &Arc<Wire>, to: &Arc<Wire>) -> Self {
+        // One of the two is the conversation, the other where it is carried on to.
+        let holding = from.account.as_ref().or(to.account.as_ref()).map(Holding::new);
         let (from, to) = (Arc::clone(from), Arc::clone(to));
-        Self { from, to, rest: BytesMut::new(), ending: false, end: None }
+        Self { from, to, rest: BytesMut::new(), ending: false, holding, end: None }
     }
 
     /// Carries what there is.
@@ -39,8 +43,11 @@ impl Pump {
         while self.end.is_none() {
             match self.step(cx) {
                 Poll::Ready(end) => self.end = end,
-                Poll::Pending => return,
+                Poll::Pending => break,
             }
+        }
+        if let Some(holding) = &mut self.holding {
+            holding.set(self.rest.len());
         }
     }
 

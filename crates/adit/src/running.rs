@@ -67,6 +67,11 @@ pub struct Stats {
     pub refused: u64,
     /// Messages and datagrams dropped for want of room or by a limit.
     pub dropped: u64,
+    /// Attempts to connect that found no room in the kernel's queue, as far as it was looked at; peers
+    /// try again by themselves, so one client may count several times.
+    pub overflowed: u64,
+    /// Bytes that conversations hold in buffers now; see [`Limits::memory`].
+    pub held: u64,
     /// Bytes received by conversations that have ended.
     pub bytes_in: u64,
     /// Bytes written by conversations that have ended.
@@ -319,6 +324,8 @@ impl Running {
             failed: totals.failed.load(Relaxed),
             refused: totals.refused.load(Relaxed),
             dropped: totals.dropped.load(Relaxed),
+            overflowed: totals.overflowed.load(Relaxed),
+            held: self.shared.budget.held() as u64,
             bytes_in: totals.bytes_in.load(Relaxed),
             bytes_out: totals.bytes_out.load(Relaxed),
         }

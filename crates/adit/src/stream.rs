@@ -114,6 +114,9 @@ pub(crate) async fn run<S: StreamService>(
     cut.code = code;
     let limits = LingerLimits::after(code, &context.limits);
     let mut share = Share(Arc::clone(&wire));
+    if peer.desk().is_shed() {
+        wire.abort();
+    }
     let is_over = is_broken(code) || wire.aborted.load(Relaxed);
     let finished = !is_over && linger::finish(&mut share, limits).await.is_ok();
     free_slot();

@@ -28,6 +28,8 @@ pub(crate) trait Transport: Unpin + 'static {
     fn unacknowledged(&self) -> usize;
     /// The descriptor, if there is one.
     fn descriptor(&self) -> Option<i32>;
+    /// Makes the coming close a reset, where there is such a thing: what is still owed is given up.
+    fn abort(&self) {}
 }
 
 macro_rules! of_tokio {
@@ -80,6 +82,10 @@ impl Transport for TcpStream {
     }
     fn descriptor(&self) -> Option<i32> {
         Some(self.as_raw_fd())
+    }
+    fn abort(&self) {
+        // A socket that cannot be told to reset is closed the ordinary way.
+        drop(adit_net::stream::reset_on_close(self));
     }
 }
 

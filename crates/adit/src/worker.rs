@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::admission::{Admission, Invited, Ticket};
+use crate::budget::{self, Budget, Measure};
 use crate::conn::Io;
 use crate::context::Context;
 use crate::idle::IdleBook;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) admission: Admission,
     /// One permit per TLS handshake.
     pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) budget: Arc<Budget>,
     /// Who has been idle for longest, where somebody may have to make room.
     pub(crate) idle_book: Option<IdleBook>,
     /// The doors close behind the first connection.
@@ -70,7 +72,10 @@ impl Shared {
             Limit::Off => Semaphore::MAX_PERMITS,
         };
         let threads = mailboxes.len();
+        let fitting = budget::bytes_of(limits).map_or(usize::MAX, budget::conversations_of);
+        let permits_max = permits_max.min(fitting).max(1);
         Self {
+            budget: Arc::new(Budget::new(limits, permits_max, &mailboxes)),
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
             mailboxes: mailboxes.into(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
@@ -167,6 +172,8 @@ pub(crate) enum Mail {
     Connection(Box<Arrival>),
     /// A conversation of yours has to make room.
     Shed(u64),
+    /// Memory is short: the conversation of yours that holds most has to go.
+    Lighten,
     /// A message of a room for its members on your thread.
     Room(room::Letter),
     /// Change your course.
@@ -261,6 +268,7 @@ impl Worker {
                         desk.cut(Code::Shed);
                     }
                 }
+                Mail::Lighten => self.lighten(),
                 Mail::Room(letter) => room::deliver(&letter),
                 Mail::Order(order) => self.follow(order),
             }
@@ -276,6 +284,23 @@ impl Worker {
         }
     }
 
+    /// Cuts the conversation of this thread that holds most, unless that is less than the average of all
+    /// threads. One at a time: what it held is given back before the next one is looked at.
+    fn lighten(&self) {
+        let budget = &self.shared.budget;
+        budget.take_order();
+        let desks = self.desks.borrow();
+        let is_going = |desk: &Rc<Desk>| desk.is_shed() && desk.account().held() > 0;
+        if !budget.is_over() || desks.values().any(is_going) {
+            return;
+        }
+        let heaviest = desks.values().max_by_key(|desk| desk.account().held());
+        if let Some(desk) = heaviest.filter(|desk| desk.account().is_heavy()) {
+            desk.shed();
+            budget.tell(Measure::Cut, &self.context.observers);
+        }
+    }
+
     /// Begins a conversation on this thread, whose load already counts it.
     pub(crate) fn enter(self: &Rc<Self>, guest: Guest, tls: Option<&tls::Info>) -> Alive {
         let Guest { remote, via, local, permit, ticket, .. } = guest;
@@ -283,7 +308,7 @@ impl Worker {
         // Datagrams take no permit, and their peers can give none back.
         let book = self.shared.idle_book.as_ref().filter(|_| permit.is_some());
         let mark = book.map(|book| book.enter(number, self.index));
-        let desk = Desk::marked(&self.context.limits, mark);
+        let desk = Desk::counted(&self.context.limits, mark, &self.shared.budget);
         // Accepted or handed over after the order: nobody would tell it any more.
         if *self.order.borrow() == Order::Drain {
             desk.end();

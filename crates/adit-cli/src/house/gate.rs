@@ -5,7 +5,7 @@ use std::path::Path;
 
 use adit::access::{Rule, networks};
 use adit::tls::ServerTls;
-use adit::{Access, AccessList, Endpoint, Forward, Kind, Limits, Network, Server};
+use adit::{Access, AccessList, Endpoint, Forward, Kind, Limit, Limits, Network, Server};
 use adit_lab::cut::Cut;
 
 use crate::args::{self, Networks};
@@ -13,6 +13,8 @@ use crate::complaint::{quoted, usage};
 
 /// A file of networks is read up to here; a hundred thousand of them take a fortieth.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Memory for conversations and what they hold: a command is one of many programs of its host.
+const MEMORY_BYTES: usize = 256 << 20;
 /// Rules that are named where it is said who may come.
 const NAMED_MAX: usize = 4;
 
@@ -50,6 +52,7 @@ impl Gate {
             },
             per_source: gate.per_source,
             conn_rate: gate.conn_rate,
+            memory: Limit::At(MEMORY_BYTES),
             ..Limits::default()
         };
         Ok(Self { access: access(&gate.access)?, proxies, tls, limits })

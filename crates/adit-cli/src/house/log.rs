@@ -120,6 +120,19 @@ impl Observer for Log {
                     "adit: refused {count}{them}, {latest}from {peer}: {name}{value} (code={code})"
                 )
             }
+            What::Limit { name: "accept-queue", value, count, .. } => format!(
+                "adit: the queue of {value} waiting connections was full: {count} attempts to connect \
+                 were dropped, the clients try again (accept-queue)"
+            ),
+            What::Limit { name: "memory", value, action, count } => {
+                let done = match (action, count) {
+                    (Action::Wait, _) => "newcomers wait".to_owned(),
+                    (Action::Close, 1) => "cut the conversation that held most".to_owned(),
+                    (Action::Close, count) => format!("cut {count} that held most"),
+                    _ => "those that hold most are not read for now".to_owned(),
+                };
+                format!("adit: memory is short, of {}: {done} (memory)", size(*value))
+            }
             What::Limit { name, value, action, count } if self.says_all => {
                 let of = if peer.is_empty() { String::new() } else { format!(" {peer}") };
                 format!("limit {name} {value}: {}{of}, {count} times", action.word())

@@ -128,8 +128,12 @@ async fn broken(servers: &[Running]) -> Error {
 }
 
 fn counts(stats: &adit::Stats) -> String {
+    let overflowed = match stats.overflowed {
+        0 => String::new(),
+        count => format!(" {count} found the accept queue full,"),
+    };
     format!(
-        "{} open, {} in all, {} not clean, {} refused, {} messages dropped, in {} B, out {} B",
+        "{} open, {} in all, {} not clean, {} refused,{overflowed} {} messages dropped, in {} B, out {} B",
         stats.open,
         stats.conversations,
         stats.failed,

@@ -144,12 +144,15 @@ pub struct TcpInfo {
     pub congestion_window: u32,
     /// Bytes the peer is ready to take; 0 if its window is closed. Kernels before 5.4 do not tell.
     pub send_window: Option<u32>,
+    /// Of a listening socket: the connections that may wait to be accepted.
+    pub backlog: Option<u32>,
 }
 
 /// TCP states (`include/net/tcp_states.h`).
 const TCP_ESTABLISHED: u8 = 1;
 const TCP_FIN_WAIT1: u8 = 4;
 const TCP_LAST_ACK: u8 = 9;
+const TCP_LISTEN: u8 = 10;
 const TCP_CLOSING: u8 = 11;
 
 /// Reads `TCP_INFO`.
@@ -186,6 +189,8 @@ pub(crate) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
         unanswered: u32::from(info.tcpi_probes) + u32::from(info.tcpi_retransmits),
         congestion_window: info.tcpi_snd_cwnd,
         send_window: has_window.then_some(info.tcpi_snd_wnd),
+        // The kernel uses the fields for another purpose there (`tcp_get_info` in net/ipv4/tcp.c).
+        backlog: (info.tcpi_state == TCP_LISTEN).then_some(info.tcpi_sacked),
     })
 }
 
@@ -215,7 +220,7 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(i32, u32, 
     Ok((peer.pid, peer.uid, peer.gid))
 }
 
-/// Datagrams dropped because the receive queue was full (`SO_MEMINFO`, field `SK_MEMINFO_DROPS`).
+/// Datagrams, or attempts to connect, dropped because the queue was full (`SO_MEMINFO`, field `SK_MEMINFO_DROPS`).
 pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
     /// `sock_diag(7)`: the ninth of the u32 fields.
     const SK_MEMINFO_DROPS: usize = 8;

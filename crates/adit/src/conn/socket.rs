@@ -273,4 +273,7 @@ impl Transport for Socket {
     fn descriptor(&self) -> Option<i32> {
         Some(Self::descriptor(self))
     }
+    fn abort(&self) {
+        each_socket!(self, io => Transport::abort(io));
+    }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Io;
 use crate::Endpoint;
+use crate::budget::Account;
 use crate::event::{Call, Direction, What};
 use crate::idle::Mark;
 use crate::observe::{self, Observers};
@@ -41,6 +42,8 @@ pub(crate) struct Wire {
     pub(crate) via: Option<Endpoint>,
     /// Tells who wants to know how long it has been idle.
     mark: Option<Mark>,
+    /// Where what is held for it counts, if it belongs to a server.
+    pub(crate) account: Option<Arc<Account>>,
 }
 
 /// Tells observers what goes over a wire, and of its close.
@@ -74,6 +77,7 @@ impl Wire {
         let ends = (peer.remote().clone(), peer.local().cloned(), peer.number());
         let mut wire = Self::new(io, ends, observers);
         (wire.via, wire.mark) = (peer.via().cloned(), peer.desk().mark().cloned());
+        wire.account = Some(Arc::clone(peer.desk().account()));
         Arc::new(wire)
     }
 
@@ -105,6 +109,7 @@ impl Wire {
             tap,
             via: None,
             mark: None,
+            account: None,
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
 use super::Conversation;
+use crate::budget::Measure;
 use crate::event::{Action, What};
 use crate::handler::Handler;
 use crate::transport::Transport;
@@ -19,6 +21,8 @@ pub(super) struct Clock {
     pub(super) message_began: Option<Instant>,
     /// Since when the peer takes nothing of what it is owed.
     pub(super) stalled: Option<Instant>,
+    /// Since when it is not read because memory is short.
+    pub(super) parked: Option<Instant>,
     /// A whole message has come.
     pub(super) heard: bool,
     /// What the timer is set to.
@@ -32,11 +36,17 @@ impl Clock {
             last_byte: now,
             message_began: None,
             stalled: None,
+            parked: None,
             heard: false,
             armed: None,
         }
     }
 }
+
+/// How long a conversation waits for memory before it goes. One that is not read is not seen to end
+/// either: without a bound all that hold much could wait for each other.
+const PARKED_MAX: Duration = Duration::from_secs(3);
+const MEMORY: &str = "memory";
 
 /// A limit that will expire unless something happens.
 struct Deadline {
@@ -87,7 +97,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
     /// The nearest of the deadlines that run now.
     fn next_deadline(&self) -> Option<Deadline> {
         let (limits, clock) = (&self.context.limits, &self.clock);
-        let deadline = |from: Option<Instant>, limit: Limit<std::time::Duration>, code, name| {
+        let deadline = |from: Option<Instant>, limit: Limit<Duration>, code, name| {
             let at = from?.checked_add(limit.at()?)?;
             Some(Deadline { at, code, name })
         };
@@ -98,6 +108,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         let began = clock.message_began.filter(|_| !owing);
         [
             deadline(clock.stalled, limits.stall, Code::StallTimeout, "stall"),
+            deadline(clock.parked, Limit::At(PARKED_MAX), Code::Shed, MEMORY),
             deadline(Some(clock.began), limits.max_time, Code::MaxTime, "max-time"),
             deadline(began, limits.message, Code::MessageTimeout, "message-timeout"),
             deadline(silent_from, limits.first_message, Code::MessageTimeout, "first-message"),
@@ -109,6 +120,12 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
     }
 
     fn tell(&self, expired: &Deadline) {
+        if expired.name == MEMORY {
+            // What it owes is part of what is given up.
+            self.peer.desk().shed();
+            let budget = self.peer.desk().account().budget();
+            return budget.tell(Measure::Cut, &self.context.observers);
+        }
         let limits = &self.context.limits;
         let limit = match expired.name {
             "stall" => limits.stall,

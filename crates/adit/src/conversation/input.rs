@@ -47,7 +47,8 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         let mut at = 0;
         while self.ended.is_none() {
             let left = &buf[at..];
-            let is_full = self.answers.len() >= self.context.limits.in_flight;
+            let is_full = self.answers.len() >= self.context.limits.in_flight
+                || self.unsent.len() + output.len() > self.context.limits.unsent_bytes;
             if is_full || self.handled >= MESSAGES_PER_TURN {
                 self.held = !left.is_empty() || self.input == Input::Ended;
                 break;

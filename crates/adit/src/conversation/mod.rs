@@ -16,7 +16,8 @@ use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::answers::{Answers, Due};
+use crate::answers::Answers;
+use crate::budget::Holding;
 use crate::buffers::{CHUNK, SMALL, Scratch};
 use crate::context::Context;
 use crate::event::{Call, Direction, What};
@@ -29,7 +30,9 @@ use crate::{Code, Codec};
 
 mod clock;
 mod end;
+mod held;
 mod input;
+mod output;
 
 use clock::Clock;
 use end::Owed;
@@ -65,7 +68,11 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     let mut owed = Owed { closed: Some(closed), peer: &peer, context: &context };
 
     let limits = LingerLimits::after(code, &context.limits);
-    let finished = !is_broken(code) && linger::finish(&mut io, limits).await.is_ok();
+    let is_shed = peer.desk().is_shed();
+    if is_shed {
+        io.abort();
+    }
+    let finished = !is_shed && !is_broken(code) && linger::finish(&mut io, limits).await.is_ok();
     free_slot();
     let unconfirmed = match finished {
         true if peer_has_ended => 0,
@@ -113,6 +120,8 @@ struct Conversation<'a, T: Transport, C: Codec, H: Handler> {
     flushing: bool,
     /// The handler has heard of the end.
     is_over: bool,
+    /// What of the server's memory all this takes.
+    holding: Holding,
     /// Set once the conversation shall end; what is owed is sent first.
     ended: Option<Code>,
     /// Bytes that may still be read after the order to end.
@@ -130,6 +139,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         let Protocol { codec, handler } = protocol;
         let now = Instant::now();
         let drain_bytes = context.limits.linger_bytes;
+        let holding = Holding::new(peer.desk().account());
         Self {
             io,
             codec,
@@ -145,6 +155,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             unsent: BytesMut::new(),
             flushing: false,
             is_over: false,
+            holding,
             ended: None,
             drain_bytes,
             clock: Clock::start(now),
@@ -185,6 +196,9 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
         self.peer.desk().attend(cx.waker());
         self.handled = 0;
         if let Some(code) = self.peer.desk().is_cut() {
+            if self.peer.desk().is_shed() {
+                return Poll::Ready(code);
+            }
             // It was idle when it was chosen; what has begun meanwhile is not given up.
             self.ended.get_or_insert(code);
         }
@@ -207,7 +221,9 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             {
                 return Poll::Ready(code);
             }
-            if !self.may_read() {
+            self.hold();
+            self.clock.parked = None;
+            if !self.may_read() || self.has_to_wait(cx) {
                 break;
             }
             match self.read(cx) {
@@ -229,6 +245,7 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
                 Poll::Pending => break,
             }
         }
+        self.hold();
         if let Some(mark) = self.peer.desk().mark() {
             mark.owes(!self.answers.is_empty() || !self.unsent.is_empty() || self.flushing);
         }
@@ -320,57 +337,6 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             self.clock.message_began = None;
         } else {
             self.clock.message_began.get_or_insert(self.clock.last_byte);
-        }
-    }
-
-    /// Messages from rooms and senders, only below high water: else the bound of a slow reader would
-    /// be void. True if it stopped there, so that more may wait and nobody would wake us for it.
-    fn take_mail(&mut self, cx: &mut TaskContext<'_>) -> bool {
-        while self.ended.is_none() {
-            if self.unsent.len() >= self.context.limits.unsent_bytes {
-                return true;
-            }
-            let Some(msg) = self.peer.desk().poll_mail(cx) else {
-                return false;
-            };
-            self.encode(&msg);
-        }
-        false
-    }
-
-    /// Asynchronous answers whose turn it is.
-    fn take_answers(&mut self, cx: &mut TaskContext<'_>) {
-        if self.answers.is_empty() {
-            return;
-        }
-        let polled = catch_unwind(AssertUnwindSafe(|| self.answers.poll(cx)));
-        if let Err(panic) = polled {
-            // What was ready in front of it is lost with it: which answer panicked is not known.
-            self.answers = Answers::default();
-            self.fail(Code::Panic, &panic_text(&*panic), "handler");
-            return;
-        }
-        while let Some(due) = self.answers.next() {
-            match due {
-                Due::Framed(bytes) => self.unsent.extend_from_slice(&bytes),
-                Due::Message(Ok(msg)) => self.encode(&msg),
-                Due::Message(Err(failure)) => {
-                    // What is behind it would be taken for its answer.
-                    self.answers = Answers::default();
-                    self.fail(Code::Handler, &failure.to_string(), "handler");
-                }
-            }
-        }
-    }
-
-    fn encode(&mut self, msg: &[u8]) {
-        let mut framed = Vec::new();
-        match self.codec.encode(msg, &mut framed) {
-            Ok(()) => {
-                self.emit(|| What::Message { dir: Direction::Out, len: msg.len() });
-                self.unsent.extend_from_slice(&framed);
-            }
-            Err(failure) => self.fail(Code::BadFrame, &failure.to_string(), "answer"),
         }
     }
 

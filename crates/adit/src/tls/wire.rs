@@ -137,4 +137,7 @@ impl Transport for TlsIo {
     fn descriptor(&self) -> Option<i32> {
         self.socket(Transport::descriptor)
     }
+    fn abort(&self) {
+        self.socket(Transport::abort);
+    }
 }

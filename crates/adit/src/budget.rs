@@ -1,0 +1,370 @@
+//! Budget: what all conversations of a server hold in buffers, and what happens when that is too much.
+//!
+//! Each bound of a conversation is small, and the sum of ten thousand is not. So what is held is summed
+//! up over all threads: one addition when a buffer grows or is dropped, none per message that passes
+//! through. Above four fifths of the budget those that hold more than the average are not read for a
+//! while, above nine tenths nobody is let in, and above nineteen twentieths the one that holds most is
+//! cut. A message to a room is there once, however many wait for it, and is not counted.
+
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::Limits;
+use crate::admission::TELL_EVERY;
+use crate::event::{Action, What};
+use crate::observe::{Observers, now};
+use crate::worker::{Mail, Mailbox};
+
+/// What a conversation costs that holds nothing: its task, its place in the books, its socket.
+pub(crate) const CONVERSATION_BYTES: usize = 4 << 10;
+
+/// The memory that a server may spend: what its limits say, and never more than a quarter of what the
+/// process may take. None without a bound.
+pub(crate) fn bytes_of(limits: &Limits) -> Option<usize> {
+    let most = limits.memory.at()?;
+    let quarter = adit_net::memory::limit().map_or(u64::MAX, |limit| limit / 4);
+    Some(most.min(usize::try_from(quarter).unwrap_or(usize::MAX)))
+}
+
+/// Conversations that fit into half of the memory; the other half is for what they hold.
+pub(crate) fn conversations_of(bytes: usize) -> usize {
+    bytes / 2 / CONVERSATION_BYTES
+}
+
+/// What all threads of a server share about their buffers.
+pub(crate) struct Budget {
+    /// None without a bound.
+    bytes: Option<usize>,
+    held: AtomicUsize,
+    /// Conversations that hold anything.
+    holders: AtomicUsize,
+    /// Those that are not read, to be woken when there is room.
+    parked: Mutex<Parked>,
+    /// Pulses when newcomers may come again.
+    pub(crate) eased: Notify,
+    /// The order to shed is on its way.
+    is_shedding: AtomicBool,
+    mailboxes: Box<[Mailbox]>,
+    /// When each measure was last told of, in milliseconds, plus one.
+    told: [AtomicU64; 3],
+    /// Cut since that was last told.
+    cut: AtomicU64,
+}
+
+/// What is done about memory that is short.
+#[derive(Clone, Copy)]
+pub(crate) enum Measure {
+    /// Those who hold much are not read.
+    Slow,
+    /// Nobody is let in.
+    Wait,
+    /// The one that holds most was cut.
+    Cut,
+}
+
+#[derive(Default)]
+struct Parked {
+    wakers: Vec<Waker>,
+    /// How often they were woken.
+    round: u64,
+}
+
+impl Budget {
+    /// A budget for buffers, which is what `limits` leave beside so many conversations.
+    pub(crate) fn new(limits: &Limits, conversations: usize, mailboxes: &[Mailbox]) -> Self {
+        let base = conversations.saturating_mul(CONVERSATION_BYTES);
+        let bytes = bytes_of(limits).map(|bytes| bytes.saturating_sub(base).max(bytes / 2));
+        Self { mailboxes: mailboxes.into(), ..Self::of(bytes) }
+    }
+
+    fn of(bytes: Option<usize>) -> Self {
+        Self {
+            bytes,
+            held: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
+            parked: Mutex::default(),
+            eased: Notify::new(),
+            is_shedding: AtomicBool::new(false),
+            mailboxes: Box::default(),
+            told: Default::default(),
+            cut: AtomicU64::new(0),
+        }
+    }
+
+    /// What all conversations hold now.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
+    fn mark(&self, hundredths: usize) -> usize {
+        self.bytes.map_or(usize::MAX, |bytes| bytes / 100 * hundredths)
+    }
+
+    /// Four fifths are held: whoever holds much is not read.
+    fn is_tight(&self) -> bool {
+        self.held.load(Relaxed) >= self.mark(80)
+    }
+
+    /// Nine tenths are held: nobody is let in.
+    pub(crate) fn is_full(&self) -> bool {
+        self.held.load(Relaxed) >= self.mark(90)
+    }
+
+    /// Nineteen twentieths are held: somebody has to go.
+    pub(crate) fn is_over(&self) -> bool {
+        self.held.load(Relaxed) >= self.mark(95)
+    }
+
+    /// Nothing is left.
+    fn is_spent(&self) -> bool {
+        self.held.load(Relaxed) >= self.mark(100)
+    }
+
+    /// Is it more than the average of those who hold anything?
+    fn is_heavy(&self, bytes: usize) -> bool {
+        bytes > 0 && bytes >= self.held.load(Relaxed) / self.holders.load(Relaxed).max(1)
+    }
+
+    /// Tells of a measure, once in a while.
+    pub(crate) fn tell(&self, measure: Measure, observers: &Observers) {
+        if let Measure::Cut = measure {
+            self.cut.fetch_add(1, Relaxed);
+        }
+        let now_ms = u64::try_from(now().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let told = &self.told[measure as usize];
+        let last = told.load(Relaxed);
+        let is_due = last == 0 || u128::from(now_ms - last.min(now_ms)) >= TELL_EVERY.as_millis();
+        if !is_due || told.compare_exchange(last, now_ms, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        let (action, count) = match measure {
+            Measure::Slow => (Action::Report, 1),
+            Measure::Wait => (Action::Wait, 1),
+            Measure::Cut => (Action::Close, self.cut.swap(0, Relaxed)),
+        };
+        let value = self.bytes.unwrap_or(0) as u64;
+        observers.emit(|| What::Limit { name: "memory", value, action, count });
+    }
+
+    /// A thread has read the order to shed: the next one may be sent.
+    pub(crate) fn take_order(&self) {
+        self.is_shedding.store(false, Release);
+    }
+
+    fn grow(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Relaxed);
+        if self.is_over() && !self.is_shedding.swap(true, Acquire) {
+            let sent = self.mailboxes.iter().map(|mailbox| mailbox.try_send(Mail::Lighten));
+            // A thread whose mailbox is full is asked again by the next one that grows.
+            if sent.filter(Result::is_err).count() > 0 {
+                self.take_order();
+            }
+        }
+    }
+
+    fn shrink(&self, bytes: usize) {
+        let before = self.held.fetch_sub(bytes, Relaxed);
+        let falls_below = |mark| before >= mark && before - bytes < mark;
+        if falls_below(self.mark(90)) {
+            self.eased.notify_waiters();
+        }
+        if falls_below(self.mark(80)) {
+            let mut parked = self.parked();
+            parked.round += 1;
+            let wakers = std::mem::take(&mut parked.wakers);
+            drop(parked);
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Held for a look or a change, never across an await, and only while memory is tight.
+    fn parked(&self) -> MutexGuard<'_, Parked> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::of(None)
+    }
+}
+
+/// What one conversation holds, over all its buffers.
+pub(crate) struct Account {
+    budget: Arc<Budget>,
+    held: AtomicUsize,
+}
+
+impl Account {
+    pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self { budget: Arc::clone(budget), held: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Bytes held now.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
+    /// Does it hold so much that it has to wait, or to go, while memory is tight?
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.budget.is_heavy(self.held())
+    }
+}
+
+/// One buffer, or the buffers of one loop; given back when dropped.
+pub(crate) struct Holding {
+    account: Arc<Account>,
+    bytes: usize,
+    /// In which round it was parked.
+    parked: Option<u64>,
+    /// Since when it has to wait, and since when it no longer has to.
+    waits: Option<(Instant, Option<Instant>)>,
+}
+
+/// Who had to wait so short a time ago has not stopped waiting: each who goes makes room for a moment,
+/// into which all others grow.
+const MOMENT: Duration = Duration::from_secs(1);
+
+impl Holding {
+    pub(crate) fn new(account: &Arc<Account>) -> Self {
+        Self { account: Arc::clone(account), bytes: 0, parked: None, waits: None }
+    }
+
+    /// It holds so many bytes now.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        let Account { budget, held } = &*self.account;
+        if bytes > before {
+            if held.fetch_add(bytes - before, Relaxed) == 0 {
+                budget.holders.fetch_add(1, Relaxed);
+            }
+            budget.grow(bytes - before);
+        } else if bytes < before {
+            if held.fetch_sub(before - bytes, Relaxed) == before - bytes {
+                budget.holders.fetch_sub(1, Relaxed);
+            }
+            budget.shrink(before - bytes);
+        }
+    }
+
+    /// Must the conversation not be read now? It is then woken when there is room.
+    pub(crate) fn has_to_wait(&mut self, waker: &Waker) -> bool {
+        if self.is_parked(waker) {
+            let since = self.waits.map_or_else(Instant::now, |(since, _)| since);
+            self.waits = Some((since, None));
+            return true;
+        }
+        if let Some((since, ended)) = self.waits {
+            let ended = ended.unwrap_or_else(Instant::now);
+            self.waits = (ended.elapsed() < MOMENT).then_some((since, Some(ended)));
+        }
+        false
+    }
+
+    /// Since when it has waited, if it holds so much that it shall not wait for long.
+    pub(crate) fn waits_heavily(&self) -> Option<Instant> {
+        self.waits.map(|(since, _)| since).filter(|_| self.account.is_heavy())
+    }
+
+    fn is_parked(&mut self, waker: &Waker) -> bool {
+        let Account { budget, .. } = &*self.account;
+        if !budget.is_tight() || !self.has_too_much() {
+            return false;
+        }
+        let mut parked = budget.parked();
+        if self.parked != Some(parked.round) {
+            self.parked = Some(parked.round);
+            parked.wakers.push(waker.clone());
+        }
+        drop(parked);
+        // Looked at again, since room may have come before the waker was there.
+        budget.is_tight()
+    }
+
+    /// Is what it holds too much for the memory there is? While that is tight, more than the average;
+    /// near its end anything, and at its end to begin at all.
+    fn has_too_much(&self) -> bool {
+        let held = self.account.held();
+        let budget = &self.account.budget;
+        self.account.is_heavy() || (budget.is_over() && held > 0) || budget.is_spent()
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Account, Budget, Holding, conversations_of};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Wake, Waker};
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_marks_are_met_in_their_order_and_left_again() {
+        let budget = Arc::new(Budget::of(Some(1000)));
+        let (light, heavy) = (Account::new(&budget), Account::new(&budget));
+        let (mut few, mut many) = (Holding::new(&light), Holding::new(&heavy));
+        few.set(100);
+        many.set(690);
+        assert!(!budget.is_tight());
+        many.set(700);
+        assert!(budget.is_tight() && !budget.is_full());
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        assert!(!few.has_to_wait(&waker), "it holds less than the average");
+        assert!(many.has_to_wait(&waker) && many.has_to_wait(&waker));
+        many.set(800);
+        assert!(budget.is_full() && !budget.is_over());
+        many.set(850);
+        assert!(budget.is_over());
+        many.set(700);
+        assert_eq!(count.0.load(Relaxed), 0);
+        many.set(650);
+        assert_eq!(count.0.load(Relaxed), 1, "woken once, however often it was asked");
+        assert!(!many.has_to_wait(&waker));
+        // Tight again: it is parked anew.
+        many.set(900);
+        assert!(many.has_to_wait(&waker));
+        drop(many);
+        assert_eq!((count.0.load(Relaxed), budget.held.load(Relaxed)), (2, 100));
+        drop(few);
+        assert_eq!((budget.held.load(Relaxed), budget.holders.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn without_a_bound_nobody_waits() {
+        let budget = Arc::new(Budget::default());
+        let mut all = Holding::new(&Account::new(&budget));
+        all.set(usize::MAX / 2);
+        assert!(!all.has_to_wait(Waker::noop()) && !budget.is_full() && !budget.is_over());
+    }
+
+    #[test]
+    fn conversations_take_half_of_the_memory_at_most() {
+        assert_eq!(conversations_of(16 << 20), 2048);
+    }
+}
