@@ -30,6 +30,11 @@ fn is_served(address: SocketAddr, text: &str) {
     assert_eq!(read_line(&mut peer), format!("{}\n", text.to_uppercase()));
 }
 
+/// Row 2 of docs/reliability.md: what waiting for descriptors may cost, of one core.
+const WAITING_SHARE: u32 = 20;
+/// Row 2: lines of the log in a minute.
+const WAITING_LINES: usize = 10;
+
 #[test]
 fn without_descriptors_a_server_waits_quietly_and_serves_everybody_in_the_end() {
     const CLIENTS: usize = 200;
@@ -45,14 +50,14 @@ fn without_descriptors_a_server_waits_quietly_and_serves_everybody_in_the_end() 
     std::thread::sleep(Duration::from_secs(1));
     let spent = Duration::from_millis(10 * (cpu_ticks(server.program.id()) - ticks));
     let waited = start.elapsed();
-    assert!(spent < waited / 10, "{spent:?} of {waited:?}");
+    assert!(spent <= waited / WAITING_SHARE, "{spent:?} of {waited:?}");
     // One leaves, one comes in.
     for (number, peer) in clients.drain(..).enumerate() {
         let mut peer = peer;
         assert_eq!(read_line(&mut peer), format!("CLIENT {number}\n"));
     }
     let said = server.program.err.text();
-    assert!(said.matches("no-fds").count() <= 4, "{said}");
+    assert!(said.matches("no-fds").count() <= WAITING_LINES, "{said}");
     let ran = server.stop();
     assert_eq!(ran.status, 0, "{}", ran.err);
 }
@@ -139,8 +144,8 @@ fn clients_that_send_and_never_read_cost_bounded_memory_and_hold_up_nobody() {
     }
     is_served(address, "and the others?");
     let grown = anonymous_bytes(pid).saturating_sub(before);
-    // 256 KiB of unsent answers each, and what one read adds to it, in buffers that double.
-    assert!(grown < STALLED * (512 << 10), "{grown} bytes for {STALLED} clients");
+    // 128 KiB of unsent answers each, and what one read adds to it.
+    assert!(grown < STALLED * (256 << 10), "{grown} bytes for {STALLED} clients");
 }
 
 #[test]

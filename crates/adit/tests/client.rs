@@ -74,6 +74,59 @@ async fn the_late_reply_of_an_expired_call_is_not_taken_for_the_next_ones() {
     }
 }
 
+/// Row 41 of docs/reliability.md: calls whose answer comes 1.2 times their deadline late, and how many of
+/// the answers may be taken for that of another.
+const LATE_CALLS: usize = 1000;
+const WRONG_ANSWERS: usize = 0;
+
+/// Their deadline.
+const IN_TIME: Duration = Duration::from_millis(25);
+
+/// Answers every second message in time, the others 1.2 deadlines after they have come.
+struct Late(bool);
+
+impl Handler for Late {
+    fn message(&mut self, msg: &[u8], _: &mut Out<'_>) -> Answer {
+        self.0 = !self.0;
+        let wait = if self.0 { IN_TIME * 6 / 5 } else { Duration::ZERO };
+        let msg = Bytes::copy_from_slice(msg);
+        Answer::later(async move {
+            tokio::time::sleep(wait).await;
+            Ok(msg)
+        })
+    }
+}
+
+#[tokio::test]
+async fn row_41_of_a_thousand_late_answers_none_is_taken_for_that_of_another_call() {
+    const CLIENTS: usize = 20;
+    let late = each(|_| Late(false));
+    let server = Server::new(late).listen("tcp://127.0.0.1:0", Lines::new()).start().unwrap();
+    let calls = (0..CLIENTS).map(|number| {
+        let address = server.addr(0).clone();
+        tokio::spawn(async move {
+            let client = Client::connect_with(&address, Lines::new(), quick()).await.unwrap();
+            let (mut answered, mut wrong) = (0, 0);
+            for call in 0..LATE_CALLS / CLIENTS {
+                let asked = format!("{number} {call}");
+                match client.call(asked.clone()).within(IN_TIME).await {
+                    Ok(answer) if answer == asked => answered += 1,
+                    Ok(_) => wrong += 1,
+                    Err(error) => assert!(error.code() != Code::BadFrame, "{error}"),
+                }
+            }
+            (answered, wrong)
+        })
+    });
+    let (mut answered, mut wrong) = (0, 0);
+    for call in calls.collect::<Vec<_>>() {
+        let (right_here, wrong_here) = call.await.unwrap();
+        (answered, wrong) = (answered + right_here, wrong + wrong_here);
+    }
+    assert_eq!(wrong, WRONG_ANSWERS);
+    assert!(answered < LATE_CALLS, "none was late");
+}
+
 #[tokio::test]
 async fn a_dropped_call_frees_its_place_and_its_reply_is_swallowed() {
     let options = ClientOptions { in_flight: 1, ..quick() };

@@ -69,6 +69,26 @@ fn every_file_of_the_workspace_is_tidy() {
     assert!(breaches.is_empty(), "{} breaches of STYLE.md:\n{list}", breaches.len());
 }
 
+/// Row 33 of docs/reliability.md: a clock that somebody sets must not end, or keep alive, anything. What
+/// the time of day is only the command asks, to show it.
+#[test]
+fn row_33_no_deadline_is_taken_from_a_clock_that_jumps() {
+    const JUMPING: [&str; 4] = ["SystemTime", "UNIX_EPOCH", "CLOCK_REALTIME", "ClockId::Realtime"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut found = Vec::new();
+    for name in ["adit", "adit-net", "adit-proto"] {
+        let files = sources(&root.join("crates").join(name).join("src"));
+        assert!(files.len() > 10, "only {} files of {name}", files.len());
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let code = blanked(&text, &literals(&text));
+            let clocks = JUMPING.iter().filter(|clock| !words(&code, clock).is_empty());
+            found.extend(clocks.map(|clock| format!("{}: {clock}", file.display())));
+        }
+    }
+    assert!(found.is_empty(), "{found:?}");
+}
+
 /// The folders of all packages: `crates/*`, and `examples` where it is a package.
 fn crate_folders(root: &Path) -> Vec<PathBuf> {
     let crates = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().path());
