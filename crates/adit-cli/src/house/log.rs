@@ -65,6 +65,17 @@ impl Log {
     }
 }
 
+/// Memory is short, and something is done about it.
+fn short(bytes: u64, action: Action, count: u64) -> String {
+    let done = match (action, count) {
+        (Action::Wait, _) => "newcomers wait".to_owned(),
+        (Action::Close, 1) => "cut the conversation that held most".to_owned(),
+        (Action::Close, count) => format!("cut {count} that held most"),
+        _ => "those that hold most are not read for now".to_owned(),
+    };
+    format!("adit: memory is short, of {}: {done} (memory)", size(bytes))
+}
+
 impl Observer for Log {
     fn event(&self, event: &Event<'_>) {
         // Of a relay's two sockets, the one to the client stands for the conversation.
@@ -124,15 +135,7 @@ impl Observer for Log {
                 "adit: the queue of {value} waiting connections was full: {count} attempts to connect \
                  were dropped, the clients try again (accept-queue)"
             ),
-            What::Limit { name: "memory", value, action, count } => {
-                let done = match (action, count) {
-                    (Action::Wait, _) => "newcomers wait".to_owned(),
-                    (Action::Close, 1) => "cut the conversation that held most".to_owned(),
-                    (Action::Close, count) => format!("cut {count} that held most"),
-                    _ => "those that hold most are not read for now".to_owned(),
-                };
-                format!("adit: memory is short, of {}: {done} (memory)", size(*value))
-            }
+            What::Limit { name: "memory", value, action, count } => short(*value, *action, *count),
             What::Limit { name, value, action, count } if self.says_all => {
                 let of = if peer.is_empty() { String::new() } else { format!(" {peer}") };
                 format!("limit {name} {value}: {}{of}, {count} times", action.word())
