@@ -306,7 +306,8 @@ fn by_hand_a_client_that_says_all_before_it_listens_is_heard() {
     let scratch = Scratch::new();
     let path = scratch.join("in");
     let mut program = Program::start(&mut adit(&["serve", &path]));
-    ready(&path);
+    // Not by a knock: that would be a client, and hear what is typed.
+    program.err.wait_for("listening");
     let (said, typed) = (noise(1, 12 << 20), noise(2, 12 << 20));
     program.feed(typed.clone());
     let mut peer = connect(&path);
