@@ -218,7 +218,8 @@ mod tests {
         let trace = Trace::to(out, &About::default(), Payload::Whole);
         let piece = vec![b'x'; 1 << 20];
         // More than may wait, while not even the first line is written.
-        for _ in 0..2 * WAITING_MAX / piece.len() {
+        // What fits waits twice: once taken by the writer, once behind it.
+        for _ in 0..4 * WAITING_MAX / piece.len() {
             trace.event(&data(&piece));
         }
         drop(permission);
@@ -241,7 +242,8 @@ mod tests {
         let (out, text, permission) = slow();
         let trace = Trace::to(out, &About::default(), Payload::Whole);
         let piece = vec![b'x'; 1 << 20];
-        for _ in 0..2 * WAITING_MAX / piece.len() {
+        // What fits waits twice: once taken by the writer, once behind it.
+        for _ in 0..4 * WAITING_MAX / piece.len() {
             trace.event(&data(&piece));
         }
         drop(permission);

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use adit::endpoint::{Endpoint, Transport};
@@ -103,16 +103,26 @@ fn datagrams_of_every_size_are_messages() {
 #[test]
 fn a_peer_that_is_gone_does_not_end_the_datagram_loop() {
     let (observer, seen) = watch();
-    let server = Server::new(upper())
+    // The peer is gone before it is answered.
+    let gone = Arc::new(Barrier::new(2));
+    let is_gone = Arc::clone(&gone);
+    let answers = fast(move |msg: &[u8], out: &mut Out<'_>| {
+        if msg == b"bye" {
+            is_gone.wait();
+        }
+        out.send(msg.to_ascii_uppercase());
+    });
+    let server = Server::new(answers)
         .observe(observer)
         .threads(1)
         .listen_datagrams("udp://127.0.0.1:0")
         .start()
         .unwrap();
     let address = server.addr(0).socket_addr().unwrap();
-    let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
-    gone.send_to(b"bye", address).unwrap();
-    drop(gone);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.send_to(b"bye", address).unwrap();
+    drop(peer);
+    gone.wait();
     seen.wait_for("error refused");
     assert_eq!(seen.next_close(), word(Code::Refused));
     assert_eq!(ask_udp(&udp_client(address), b"still here"), b"STILL HERE");
