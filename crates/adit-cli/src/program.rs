@@ -261,17 +261,21 @@ pub(crate) fn consent(
     house: &args::House,
     addresses: &[Address],
 ) -> Result<()> {
+    let mut open = addresses.iter().filter(|address| is_open(address)).peekable();
+    let Some(first) = open.peek().copied() else { return Ok(()) };
     // Who needs a certificate is known.
     let knows_all = |address: &Address| address.tls && address.keys.has("client-ca");
-    let is_open = |address: &&Address| is_open(address) && !knows_all(address);
-    let Some(address) = addresses.iter().find(is_open) else { return Ok(()) };
-    let spoken = address.spoken();
-    if !flags.open && !house.gate.access.says_who() {
+    if let Some(address) = open.find(|address| !knows_all(address))
+        && !flags.open
+        && !house.gate.access.says_who()
+    {
+        let spoken = address.spoken();
         let what = format!("a program on {spoken} would be open to everyone");
         let hint = "add --allow CIDR, --client-ca FILE over TLS or --open; or serve this machine only: write PORT without a colon";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));
     }
     if is_root() && flags.user.is_none() {
+        let spoken = first.spoken();
         let what = format!("a program on {spoken} would run as root for everyone");
         let hint = "add --user NAME, one with few rights (--user root if it has to be)";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));

@@ -60,16 +60,22 @@ pub(crate) fn servers<'a>(
             return Err(usage(format!("{flag} is for clients"), hint));
         }
     }
+    let mut is_auto = false;
     for address in addresses {
-        if mode(address)? == TlsMode::Auto {
-            return ServerTls::auto(data_folder()?).map(Some);
-        }
-        if !address.keys.has("cert") {
-            let what = format!("{}: TLS needs a certificate", address.spoken());
-            return Err(usage(what, "--cert FILE --key FILE, or --tls=auto makes one"));
+        match (mode(address)?, address.keys.has("cert")) {
+            (TlsMode::Auto, false) => is_auto = true,
+            (TlsMode::Auto, true) => {
+                let what = format!("{}: one certificate is enough", address.spoken());
+                return Err(usage(what, "leave out --cert, or --tls=auto, which makes one"));
+            }
+            (_, true) => {}
+            (_, false) => {
+                let what = format!("{}: TLS needs a certificate", address.spoken());
+                return Err(usage(what, "--cert FILE --key FILE, or --tls=auto makes one"));
+            }
         }
     }
-    Ok(None)
+    if is_auto { ServerTls::auto(data_folder()?).map(Some) } else { Ok(None) }
 }
 
 /// Fills in the flags of a relay: some are for the end that listens, some for the one that connects.

@@ -66,7 +66,9 @@ async fn wait(args: &Wait, addresses: &[Address], dial: &Dial) -> adit::Result<E
             match seen {
                 Ok(()) if args.any => return Ok(Exit::OK),
                 Ok(()) => {}
-                Err(error) if error.code() == Code::Usage => return Err(error),
+                Err(error) if matches!(error.code(), Code::Usage | Code::Config) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     last = Some(if args.once { resolve::advise(error, address) } else { error });
                     still.push(address);

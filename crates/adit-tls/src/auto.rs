@@ -34,7 +34,7 @@ fn usable(path: &Path) -> Result<Option<CertifiedKey>, Error> {
         Ok(found) if found.is_file() => found.mode(),
         Ok(_) => return Err(files::wrong(format!("{} is no regular file", path.display()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path, error)),
+        Err(error) => return Err(failed("read", path, &error)),
     };
     if mode & 0o077 != 0 {
         let what =
@@ -55,8 +55,8 @@ fn make(folder: &Path, path: &Path) -> Result<(), Error> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|error| failed("make", folder, error))?;
-    let number = adit_net::random_u64().map_err(|error| failed("write", path, error))?;
+        .map_err(|error| failed("make", folder, &error))?;
+    let number = adit_net::random_u64().map_err(|error| failed("write", path, &error))?;
     // Whole or not at all: whoever reads meanwhile sees the old one or the new one.
     let new = folder.join(format!("{FILE}.{number:016x}"));
     let written =
@@ -69,9 +69,9 @@ fn make(folder: &Path, path: &Path) -> Result<(), Error> {
         });
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            written.and(Err(error)).map_err(|error| failed("write", path, error))
+            written.and(Err(error)).map_err(|error| failed("write", path, &error))
         }
-        _ => written.map_err(|error| failed("write", path, error)),
+        _ => written.map_err(|error| failed("write", path, &error)),
     }
 }
 
@@ -120,9 +120,8 @@ fn pem(label: &str, der: &[u8]) -> String {
     text + &format!("-----END {label}-----\n")
 }
 
-fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    files::wrong(format!("cannot {what} {}: {}", path.display(), files::plain(&error)))
-        .with_source(error)
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    files::wrong(format!("cannot {what} {}: {}", path.display(), files::plain(error)))
 }
 
 /// Certificate and key in one file, so that no crash leaves one without the other.

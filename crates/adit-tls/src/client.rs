@@ -94,7 +94,7 @@ impl ClientTls {
     /// Shows this certificate to a server that asks for one. Both are PEM, and may be one file.
     ///
     /// # Errors
-    /// A file cannot be read, or the key does not belong to the certificate.
+    /// A file cannot be read, everybody can read the key, or it does not belong to the certificate.
     pub fn certificate(
         mut self,
         certificate: impl AsRef<Path>,

@@ -237,7 +237,7 @@ fn broken(cause: &TlsError, peer: &str) -> Error {
     let (code, what) = match cause {
         TlsError::PeerIncompatible(how) => (Code::TlsVersion, incompatible(how, peer)),
         TlsError::NoApplicationProtocol => {
-            (Code::TlsAlert, format!("{peer} and we have no protocol of --alpn in common"))
+            (Code::TlsAlert, format!("{peer} and we have no protocol of ALPN in common"))
         }
         TlsError::NoCertificatesPresented => {
             (Code::TlsUntrusted, format!("{peer} has shown no certificate"))
@@ -311,6 +311,8 @@ fn alert_of_stream(alert: AlertDescription, peer: &str, asked: Asked) -> Error {
         | Alert::CertificateUnknown
         | Alert::UnknownCA
         | Alert::AccessDenied => asked.is_some(),
+        // It may also be about our signature.
+        Alert::DecryptError => asked == Some(true),
         // What servers of TLS 1.2 say to a client without one.
         Alert::HandshakeFailure => asked == Some(false),
         _ => false,

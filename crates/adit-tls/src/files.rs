@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use adit_proto::code::Code;
@@ -23,7 +24,7 @@ pub(crate) struct Roots {
 /// A certificate chain and its key, checked to belong together. The key may be in the same file.
 pub(crate) fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, Error> {
     let chain = certificates(certificate)?;
-    certified(chain, &read(key)?, (certificate, key))
+    certified(chain, &read_secret(key)?, (certificate, key))
 }
 
 /// The same from what was read already.
@@ -105,11 +106,32 @@ pub(crate) fn system_roots() -> Result<Roots, Error> {
 
 /// Reads a file, at most [`FILE_BYTES_MAX`] of it.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let failed = |error: io::Error| {
-        wrong(format!("cannot read {}: {}", path.display(), plain(&error))).with_source(error)
-    };
+    read_if(path, |_mode| Ok(()))
+}
+
+/// The same with a key, which must not be everybody's. A group may have it, as `ssl-cert` does.
+fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
+    read_if(path, |mode| match mode & 0o007 {
+        0 => Ok(()),
+        _ => {
+            let (path, mode) = (path.display(), mode & 0o777);
+            Err(wrong(format!("the key in {path} is open to everybody (mode {mode:03o})"))
+                .with_hint(format!("chmod 600 {path}")))
+        }
+    })
+}
+
+fn read_if(path: &Path, fits: impl FnOnce(u32) -> Result<(), Error>) -> Result<Vec<u8>, Error> {
+    // The sentence says what the system has said.
+    let failed =
+        |error: io::Error| wrong(format!("cannot read {}: {}", path.display(), plain(&error)));
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    // A pipe or a device has no rights that would mean anything: who opened it has it.
+    if found.is_file() {
+        fits(found.mode())?;
+    }
     file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }

@@ -34,16 +34,27 @@ pub struct HandshakeError<IO> {
     error: Error,
     io: Option<IO>,
     silent: bool,
+    answered: bool,
 }
 
 impl<IO> HandshakeError<IO> {
     pub(crate) const fn new(error: Error, io: Option<IO>) -> Self {
-        Self { error, io, silent: false }
+        Self { error, io, silent: false, answered: false }
     }
 
     pub(crate) const fn silent(mut self, silent: bool) -> Self {
         self.silent = silent;
         self
+    }
+
+    pub(crate) const fn answered(mut self, answered: bool) -> Self {
+        self.answered = answered;
+        self
+    }
+
+    /// The peer speaks plain HTTP, and was told in its language that this is a port for TLS.
+    pub const fn was_answered(&self) -> bool {
+        self.answered
     }
 
     /// The peer has left without a byte, as somebody does who only looks whether a port is open.

@@ -70,7 +70,7 @@ impl ServerTls {
     /// be one file.
     ///
     /// # Errors
-    /// A file cannot be read, or the key does not belong to the certificate.
+    /// A file cannot be read, everybody can read the key, or it does not belong to the certificate.
     pub fn files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Self, Error> {
         let own = OwnFiles::Files { certificate: certificate.into(), key: key.into() };
         Self::of(Source { own, client_ca: None, alpn: Vec::new() })
@@ -172,10 +172,11 @@ impl ServerTls {
         };
         let silent = error.kind() == io::ErrorKind::UnexpectedEof && first.bytes().is_empty();
         let error = Failed { peer: &peer, first: &first }.at_server(&error);
-        if first.is_http() {
+        let answered = first.is_http();
+        if answered {
             failure::answer_http(&mut wire.io).await;
         }
-        Err(HandshakeError::new(error, Some(wire.io)).silent(silent))
+        Err(HandshakeError::new(error, Some(wire.io)).silent(silent).answered(answered))
     }
 
     fn current(&self) -> Arc<Loaded> {

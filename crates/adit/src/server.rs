@@ -191,8 +191,9 @@ impl<K: Kind> Server<K> {
     /// its own, as `tls://:443,cert=FILE`, keeps those.
     ///
     /// The handshake is no part of a conversation: it has `limits.handshake`, with a PROXY header before
-    /// it in total, at most 64 go on at once per I/O thread, and one that fails is told as an error and
-    /// counts against its source.
+    /// it in total, and takes one of `limits.conversations`. One that fails is told as an error and counts
+    /// against its source; who leaves without a byte has only looked whether the port is open. A peer that
+    /// speaks no TLS is reset, as nobody has taken what it said; over HTTP it is answered.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: ServerTls) -> Self {

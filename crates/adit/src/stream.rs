@@ -125,6 +125,9 @@ pub(crate) async fn run<S: StreamService>(
         true => linger::linger(&mut share, limits).await,
         false => share.unacknowledged(),
     };
+    if !finished {
+        wire.give_up();
+    }
     drop((share, cut.wire.take()));
     let closed = closed(&wire, code);
     drop(wire);

@@ -23,10 +23,6 @@ use crate::introduction::greet;
 use crate::peer::{Desk, Peer};
 use crate::{Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room, tls};
 
-/// TLS handshakes at once, for each I/O thread. Each is a signature: more of them at once would only all
-/// be late.
-const HANDSHAKES_PER_THREAD: usize = 64;
-
 /// What the threads of a server share.
 pub(crate) struct Shared {
     /// Conversations per thread, those on their way to it included.
@@ -36,8 +32,6 @@ pub(crate) struct Shared {
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) permits_max: usize,
     pub(crate) admission: Admission,
-    /// One permit per TLS handshake.
-    pub(crate) handshakes: Arc<Semaphore>,
     pub(crate) budget: Arc<Budget>,
     /// Who has been idle for longest, where somebody may have to make room.
     pub(crate) idle_book: Option<IdleBook>,
@@ -71,7 +65,6 @@ impl Shared {
             Limit::At(conversations) => conversations.min(descriptors_for_conversations()).max(1),
             Limit::Off => Semaphore::MAX_PERMITS,
         };
-        let threads = mailboxes.len();
         let fitting = budget::bytes_of(limits).map_or(usize::MAX, budget::conversations_of);
         let permits_max = permits_max.min(fitting).max(1);
         Self {
@@ -81,7 +74,6 @@ impl Shared {
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
             permits_max,
             admission: Admission::new(limits, invited),
-            handshakes: Arc::new(Semaphore::new(HANDSHAKES_PER_THREAD * threads)),
             idle_book: (limits.when_full == WhenFull::Shed).then(IdleBook::default),
             once,
             shut: Notify::new(),

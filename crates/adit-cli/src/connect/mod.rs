@@ -13,7 +13,7 @@ mod settle;
 use std::time::Duration;
 
 use adit::tls::Info;
-use adit::{Address, Blame, Code, Conn, Dial, Error, Process, Program, What};
+use adit::{Address, Blame, Code, Conn, Dial, Error, Limit, Process, Program, What};
 
 use crate::args::{Connect, End, Retry};
 use crate::exit::Exit;
@@ -39,6 +39,8 @@ pub(crate) fn run(args: &Connect) -> Exit {
         let by_user = match error.code() {
             Code::ConnectTimeout => args.client.connect_timeout.is_some(),
             Code::HandshakeTimeout => args.tls.handshake_timeout.is_some(),
+            // There is none but the user's before there is a connection.
+            Code::IdleTimeout | Code::MaxTime => true,
             _ => false,
         };
         Exit::limit(error.code(), by_user)
@@ -229,7 +231,7 @@ impl Link<'_> {
     /// Connects, and connects again as `--retry` says, until the conversation is over.
     async fn keep_up(&mut self) -> adit::Result<Exit> {
         loop {
-            let conn = match self.peer.reach(self.dial).await {
+            let conn = match self.call().await {
                 Ok(conn) => conn,
                 Err(error) if self.may_retry() && is_passing(error.code()) => {
                     self.voice.detail(&format!("{error}; trying again"));
@@ -251,6 +253,29 @@ impl Link<'_> {
             self.voice.warn(&format!("{}; connecting again", ended.text));
             self.wait().await;
         }
+    }
+
+    /// Connects. A peer that is mute in the handshake of TLS is as mute as one behind it: the user's limits
+    /// hold there too.
+    async fn call(&mut self) -> adit::Result<Conn> {
+        let (limits, connect) = (&self.args.limits, self.args.client.connect_timeout);
+        let limits = [
+            (connect.filter(|_| self.args.tls.handshake_timeout.is_none()), Code::ConnectTimeout),
+            (limits.idle.and_then(Limit::at), Code::IdleTimeout),
+            (limits.max_time.and_then(Limit::at), Code::MaxTime),
+        ];
+        let set = limits.into_iter().filter_map(|(limit, code)| Some((limit?, code)));
+        let is_tls = matches!(&self.peer, Peer::Socket(address) if address.tls);
+        let Some((limit, code)) = set.min_by_key(|(limit, _)| *limit).filter(|_| is_tls) else {
+            return self.peer.reach(self.dial).await;
+        };
+        let reached = tokio::time::timeout(limit, self.peer.reach(self.dial)).await;
+        reached.unwrap_or_else(|_| {
+            let spoken = self.peer.spoken();
+            let place = spoken.split_once(' ').map_or(&*spoken, |(_, place)| place);
+            let what = format!("no TLS answer from {place} within {limit:?}");
+            Err(Error::new(code, Blame::Peer, what))
+        })
     }
 
     /// One connection from its first byte to its last.
@@ -344,7 +369,9 @@ fn shown(tls: &Info) -> String {
 
 /// May it be different in a moment?
 fn is_passing(code: Code) -> bool {
-    !matches!(code, Code::Usage | Code::Denied)
+    use Code::{Config, Denied, TlsClientCertificate, TlsExpired, TlsName, TlsUntrusted, Usage};
+    let lasts = [Usage, Config, Denied, TlsUntrusted, TlsName, TlsExpired, TlsClientCertificate];
+    !lasts.contains(&code)
 }
 
 /// What ends the command when nothing is said: on a terminal the peer, else both directions.

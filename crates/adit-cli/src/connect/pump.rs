@@ -14,7 +14,7 @@ use super::settle::{Settled, code_of, settle, unconfirmed};
 use super::{HASTY, default_end};
 use crate::args::{Connect, End, Eof};
 use crate::exit::Exit;
-use crate::say::Voice;
+use crate::say::{self, Voice};
 
 /// What the flags say about a connection.
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +201,7 @@ impl<'a> Session<'a> {
         let patience = self.settings.stall.at().map(|limit| limit + KERNELS_DELAY);
         // What failed here was said where it failed; the connection is not to blame.
         let is_said = matches!(stop, Stop::Input(_) | Stop::Output(_));
+        let mut broken_tls = None;
         let (exit, is_lost_link, settled) = match stop {
             Stop::Clean => {
                 let settled = settle(&self.look, self.settings.stall, patience).await;
@@ -212,6 +213,7 @@ impl<'a> Session<'a> {
             }
             Stop::Broken(error) => {
                 let code = code_of(&self.look, &error, self.settings.stall);
+                broken_tls = tls_text(code, &error);
                 (self.given_up(code), true, self.as_it_is(code))
             }
             Stop::Limit(code, by_user) => (Exit::limit(code, by_user), false, self.as_it_is(code)),
@@ -223,7 +225,7 @@ impl<'a> Session<'a> {
             Stop::Output(code) => (Exit::of(code), false, self.as_it_is(code)),
         };
         let (bytes_in, bytes_out) = self.look.bytes();
-        let text = self.text(settled);
+        let text = broken_tls.unwrap_or_else(|| self.text(settled));
         self.tell(settled);
         let unconfirmed = settled.unconfirmed;
         Ended { exit, is_lost_link, unconfirmed, bytes_in, bytes_out, text, is_said }
@@ -260,6 +262,11 @@ impl<'a> Session<'a> {
         let what = match code {
             Code::Ok => format!("connection to {remote} ended"),
             Code::Reset => format!("connection to {remote} reset by the peer"),
+            Code::Truncated => {
+                format!(
+                    "answer cut short: TLS stream from {remote} ended without its closing message"
+                )
+            }
             Code::DeadPeer => format!("{remote} does not answer any more"),
             Code::Lost => format!("{remote} ended and did not acknowledge everything"),
             Code::IdleTimeout => format!("no byte to or from {remote} for too long"),
@@ -270,6 +277,12 @@ impl<'a> Session<'a> {
         };
         format!("{what} {counts} (code={code})")
     }
+}
+
+/// What TLS says of a break in the middle, such as that our certificate is not accepted.
+fn tls_text(code: Code, error: &io::Error) -> Option<String> {
+    let within = error.get_ref()?.downcast_ref::<adit::Error>()?;
+    (code != Code::Truncated).then(|| say::error_text(within))
 }
 
 /// Carries the input to the peer.

@@ -29,7 +29,9 @@ pub(crate) async fn settle(
     loop {
         let unconfirmed = unconfirmed(look);
         // A broken connection leaves its error behind, and what was on its way unacknowledged.
-        if let Ok(Some(error)) = look.take_error() {
+        if let Ok(Some(error)) = look.take_error()
+            && !answers_our_end(look, unconfirmed)
+        {
             return Settled { code: code_of(look, &error, stall), unconfirmed };
         }
         if unconfirmed == 0 {
@@ -43,12 +45,21 @@ pub(crate) async fn settle(
     }
 }
 
-/// How a broken connection is called.
+/// How a broken connection is called. TLS says it itself: cut, or refused.
 pub(crate) fn code_of(look: &Look, error: &io::Error, stall: Limit<Duration>) -> Code {
+    let is_of_tls = error.get_ref().is_some_and(|inner| inner.is::<adit::Error>());
     match look.code_of(error, stall) {
         code @ (Code::DeadPeer | Code::StallTimeout | Code::Unreachable) => code,
+        code if is_of_tls => code,
         _ => Code::Reset,
     }
+}
+
+/// Is a reset only the answer to our closing message of TLS? A peer that has ended and closed before it came
+/// has nobody left to read it. All that was said before it is acknowledged, and nothing is missing.
+fn answers_our_end(look: &Look, unconfirmed: u64) -> bool {
+    // Our end counts as one where a reset has come.
+    unconfirmed <= 1 && look.peer_has_ended() && look.tls().is_some()
 }
 
 /// Bytes sent that nobody has acknowledged.

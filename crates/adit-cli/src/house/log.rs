@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use adit::event::{Action, Role};
+use adit::event::{Action, Direction, Role};
 use adit::{Code, Event, Observer, What};
 
 use crate::connect::size;
@@ -17,6 +17,8 @@ pub(super) struct Log {
     says_all: bool,
     /// The bytes of connections are somebody else's: nobody counts them.
     counts_bytes: bool,
+    /// Nobody has a reason to speak TLS here: its bytes are a mistake.
+    notices_tls: bool,
     unrunnable: Arc<Mutex<Unrunnable>>,
 }
 
@@ -33,7 +35,13 @@ const SAY_EVERY: Duration = Duration::from_secs(6);
 impl Log {
     pub(super) fn new(voice: &Voice) -> Self {
         let says_all = voice.is_verbose() || voice.is_watched();
-        Self { voice: voice.clone(), says_all, counts_bytes: true, unrunnable: Arc::default() }
+        Self {
+            voice: voice.clone(),
+            says_all,
+            counts_bytes: true,
+            notices_tls: false,
+            unrunnable: Arc::default(),
+        }
     }
 
     /// Says nothing of bytes.
@@ -44,6 +52,10 @@ impl Log {
     /// Says only what goes wrong.
     pub(super) fn of_trouble(voice: &Voice) -> Self {
         Self { says_all: false, ..Self::new(voice) }
+    }
+
+    pub(super) fn noticing_tls(self) -> Self {
+        Self { notices_tls: true, ..self }
     }
 
     /// How many failures like this one were not said since the last line about them; none if this one
@@ -74,6 +86,12 @@ fn short(bytes: u64, action: Action, count: u64) -> String {
         _ => "those that hold most are not read for now".to_owned(),
     };
     format!("adit: memory is short, of {}: {done} (memory)", size(bytes))
+}
+
+/// How a client of TLS begins: a record with a handshake in it, whose first message is ClientHello (RFC
+/// 8446, sections 4 and 5.1).
+fn is_client_hello(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x16, 0x03, _, _, _, 0x01, ..])
 }
 
 impl Observer for Log {
@@ -108,8 +126,17 @@ impl Observer for Log {
             }
             // It names the peer itself.
             What::Error { code, text, place: "tls", .. } => {
-                let text = adit::escape::escape_line(without_number(text).as_bytes(), 300);
-                format!("adit: {text} (code={code})")
+                // What it quotes is escaped already, and would be twice.
+                let text = adit::escape::escape(without_number(text).as_bytes());
+                format!("adit: {} (code={code})", text.replace(['\n', '\t'], " "))
+            }
+            What::Data { dir: Direction::In, seq: 0, bytes, .. }
+                if self.notices_tls && is_client_hello(bytes) =>
+            {
+                format!(
+                    "adit: {peer} speaks TLS, and nothing here does; with a certificate of its own: \
+                     --tls=auto"
+                )
             }
             What::Error { code, text, place, .. } => {
                 let text = adit::escape::escape_line(without_number(text).as_bytes(), 200);

@@ -223,6 +223,11 @@ impl Told {
     pub(crate) fn without_counts(self) -> Self {
         Self { log: self.log.without_counts(), ..self }
     }
+
+    /// Says of a peer that speaks TLS that it has come to the wrong place.
+    pub(crate) fn noticing_tls(self) -> Self {
+        Self { log: self.log.noticing_tls(), ..self }
+    }
 }
 
 impl Observer for Told {

@@ -103,14 +103,17 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
     let mut house = House::new(&args.house, users_limits(args), voice);
     let limits = limits(args, &plan);
     let mut hand = None;
+    let is_plain = plan.streams.iter().all(|address| !address.tls);
+    let told = if is_plain { house.observer().noticing_tls() } else { house.observer() };
     let servers = match (plan.service, &plan.program) {
-        (Some(service), _) => services::start(service, &plan, limits, house.observer())?,
+        (Some(service), _) => services::start(service, &plan, limits, told)?,
+        // A program may speak TLS itself.
         (None, Some(program)) => {
             let addresses = [plan.streams.as_slice(), plan.datagrams.as_slice()].concat();
             program.start(&addresses, (&plan.gate, plan.once), &limits, house.observer())?
         }
         (None, None) => {
-            let (servers, desk) = by_hand::start(args, &plan, limits, house.observer(), voice)?;
+            let (servers, desk) = by_hand::start(args, &plan, limits, told, voice)?;
             hand = Some(desk);
             servers
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 #![allow(dead_code, unused_imports, clippy::allow_attributes, reason = "each file uses its part")]
 
+mod certificates;
 mod hosts;
 mod processes;
 mod programs;
@@ -9,6 +10,7 @@ mod scratch;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use certificates::{Authority, Files};
 pub(crate) use hosts::{
     Host, accept, bounded, bounded_udp, client, finish, host, no_port, own_ip, read_line,
     read_to_end, reset, tcp_host, udp_socket,

@@ -179,6 +179,11 @@ impl Dial {
         self.stall
     }
 
+    /// Whether what an address needs of us is there: certificates, authorities.
+    pub(crate) fn ready(&self, address: &Address) -> Result<()> {
+        self.handshakes.ready(address)
+    }
+
     pub(crate) fn tap(&self) -> (Observers, u64) {
         (self.observers.clone(), self.next_number())
     }
@@ -204,6 +209,7 @@ impl Dial {
         if address.transport.is_datagram() {
             return Err(usage(&format!("{address} is for datagrams: use Dial::datagrams")));
         }
+        self.ready(&address)?;
         let (io, ends) = self.in_time(&address, self.open_stream(&address)).await?;
         let io = match address.tls {
             true => self.handshakes.shake(&address, io, self.handshake).await?,

@@ -16,8 +16,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use crate::{Code, Endpoint, Limit};
+
+/// How long what TLS still holds may take to go out once nobody is left who writes: the limit on stalls of
+/// a client, for the 64 KiB at most that this is.
+const FINISH_WITHIN: Duration = Duration::from_secs(120);
 
 /// A connected stream socket: bytes in, bytes out, each direction with an end of its own.
 ///
@@ -179,6 +184,11 @@ impl Look {
         self.wire.unacknowledged()
     }
 
+    /// Has the peer ended its direction, as it should?
+    pub fn peer_has_ended(&self) -> bool {
+        self.wire.peer_ended.load(Relaxed)
+    }
+
     /// The error that the system keeps for the connection, which asking removes: a reset that no
     /// read or write has met yet.
     ///
@@ -247,11 +257,13 @@ impl Drop for WriteHalf {
         if self.wire.poll_finish(&mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
-        // TLS has more to say than the socket takes just now. A peer that takes nothing ends the wait by
-        // the limit on stalls.
+        // TLS has more to say than the socket takes just now. A peer that takes nothing of it is left after
+        // a while, without the end: then it reads that something is missing.
         if let Ok(runtime) = Handle::try_current() {
             let wire = Arc::clone(&self.wire);
-            runtime.spawn(async move { poll_fn(|cx| wire.poll_finish(cx)).await });
+            runtime.spawn(async move {
+                drop(timeout(FINISH_WITHIN, poll_fn(|cx| wire.poll_finish(cx))).await);
+            });
         }
     }
 }

@@ -240,6 +240,18 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         each_socket!(self.get_mut(), io => Pin::new(io).poll_write(cx, buf))
     }
+    // Records of TLS go out together; and the alert of a handshake that fails, for which there is one
+    // write, goes with what stands in front of it.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each_socket!(self.get_mut(), io => Pin::new(io).poll_write_vectored(cx, bufs))
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each_socket!(self.get_mut(), io => Pin::new(io).poll_flush(cx))
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
@@ -37,6 +37,7 @@ pub(crate) struct Wire {
     pub(crate) aborted: AtomicBool,
     pub(crate) ending: AtomicBool,
     reader: Mutex<Option<Waker>>,
+    finishers: Arc<Finishers>,
     tap: Option<Tap>,
     /// The proxy that named the peer.
     pub(crate) via: Option<Endpoint>,
@@ -44,6 +45,30 @@ pub(crate) struct Wire {
     mark: Option<Mark>,
     /// Where what is held for it counts, if it belongs to a server.
     pub(crate) account: Option<Arc<Account>>,
+}
+
+/// Who waits for our direction to end: the last to poll is the one the socket knows, and wakes the others.
+#[derive(Default)]
+struct Finishers(Mutex<Vec<Waker>>);
+
+impl Finishers {
+    fn add(&self, waker: &Waker) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+}
+
+impl Wake for Finishers {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// Tells observers what goes over a wire, and of its close.
@@ -106,6 +131,7 @@ impl Wire {
             aborted: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             reader: Mutex::default(),
+            finishers: Arc::default(),
             tap,
             via: None,
             mark: None,
@@ -164,7 +190,14 @@ impl Wire {
             return Poll::Ready(Ok(()));
         }
         let at = self.tap.as_ref().map(|_| observe::now());
-        let finished = ready!(self.io.poll_finish(cx));
+        self.finishers.add(cx.waker());
+        let everybody = Waker::from(Arc::clone(&self.finishers));
+        let Poll::Ready(finished) = self.io.poll_finish(&mut Context::from_waker(&everybody))
+        else {
+            self.note_stall();
+            return Poll::Pending;
+        };
+        self.finishers.wake_by_ref();
         if !self.finished.swap(true, Relaxed) && finished.is_ok() {
             self.tell_end(at, Direction::Out);
         }
@@ -174,17 +207,26 @@ impl Wire {
     /// Hands on what TLS still holds of what was written.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = self.io.poll_flush(cx);
-        if poll.is_pending() {
-            self.note_stall();
+        match &poll {
+            Poll::Pending => self.note_stall(),
+            // All that TLS held was taken. Of a plain socket this says nothing.
+            Poll::Ready(Ok(())) if self.tls().is_some() => self.stalled_ms.store(0, Relaxed),
+            Poll::Ready(_) => {}
         }
         poll
     }
 
     pub(crate) fn abort(&self) {
         self.aborted.store(true, Relaxed);
-        self.finished.store(true, Relaxed);
+        self.give_up();
         // A socket that cannot be told to reset is closed the ordinary way.
         drop(self.io.reset_on_close());
+    }
+
+    /// Nobody waits any more for our direction to end: what TLS still holds of it is dropped.
+    pub(crate) fn give_up(&self) {
+        self.finished.store(true, Relaxed);
+        self.finishers.wake_by_ref();
     }
 
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {

@@ -200,6 +200,7 @@ impl Forward {
             return Err(usage(&format!("a PROXY header cannot be sent to {target}"))
                 .with_hint("only connections begin with one; leave proxy_header out"));
         }
+        dial.ready(&target)?;
         let addresses = addresses.into_iter().collect::<Result<Vec<_>>>()?;
         let list = observers.into_iter().map(|observing| observing.0).collect();
         let observers = Observers::new(list, Role::Server);

@@ -92,14 +92,27 @@ fn verdict(up: &Pump, down: &Pump) -> Poll<Result<(), (Arc<Wire>, io::Error)>> {
 fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
+        None => {
+            let code = crate::code_of(error);
+            io::Error::new(error.kind(), Error::new(code, Blame::Peer, without_code(error)))
+        }
     }
+}
+
+/// An error of TLS says its code, and so will the sentence that it becomes part of.
+fn without_code(error: &io::Error) -> String {
+    let (mut text, code) = (error.to_string(), format!(" (code={})", crate::code_of(error)));
+    if text.ends_with(&code) {
+        text.truncate(text.len() - code.len());
+    }
+    text
 }
 
 fn describe(route: &Route, client: &Arc<Wire>, wire: &Arc<Wire>, error: &io::Error) -> Error {
     let code = transport::code_of(&Share(Arc::clone(wire)), error, route.dial.stall_limit());
     let who = if Arc::ptr_eq(client, wire) { "client" } else { "target" };
-    let what = format!("the connection to the {who} {} broke: {error}", wire.remote);
+    let what =
+        format!("the connection to the {who} {} broke: {}", wire.remote, without_code(error));
     Error::new(code, Blame::Peer, what).with_peer(wire.remote.to_string())
 }
 

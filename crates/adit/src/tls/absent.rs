@@ -43,6 +43,10 @@ pub(crate) fn secured(_inner: Rc<dyn Welcome>, tls: ServerTls) -> Rc<dyn Welcome
 }
 
 impl Handshakes {
+    pub(crate) fn ready(&self, address: &Address) -> Result<()> {
+        if address.tls { Err(no_tls(address)) } else { Ok(()) }
+    }
+
     pub(crate) async fn shake(
         &self,
         address: &Address,

@@ -1,7 +1,10 @@
-//! Handshakes of a server: off the accept path, bounded in number and in time.
+//! Handshakes of a server: off the accept path, bounded in time, each in the place of a conversation.
+//!
+//! They have no bound of their own in number: whoever shakes hands holds one of the permits that are taken
+//! before accept. A smaller number of places was tried; peers that begin and stop held all of them, and
+//! everybody else waited for their limit to expire.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use adit_proto::sources::Fault;
 use adit_tls::ServerTls;
@@ -12,7 +15,8 @@ use super::settings::within;
 use crate::admission::{Refusal, Unclosed};
 use crate::conn::{Io, Socket};
 use crate::introduction::Waiting;
-use crate::worker::{Guest, Welcome, Worker};
+use crate::transport::Transport as _;
+use crate::worker::{Guest, Order, Welcome, Worker};
 use crate::{Blame, Code, Error};
 
 /// Puts TLS in front of what welcomes connections.
@@ -52,36 +56,63 @@ async fn shake(worker: &Rc<Worker>, tls: &ServerTls, socket: Socket, guest: &Gue
     let limit = within(worker.context.limits.handshake);
     let until = guest.arrived.checked_add(limit)?;
     let left = || until.saturating_duration_since(Instant::now());
-    let place = Arc::clone(&worker.shared.handshakes).acquire_owned();
-    let (error, socket, was_silent) = match timeout(left(), place).await {
-        Ok(place) => {
-            let shaken = tls.accept(socket, guest.remote.place_text(), left()).await;
-            drop(place);
-            match shaken {
-                Ok(stream) => return Some(Io::Tls(Box::new(TlsIo::new(stream)))),
-                Err(failed) => {
-                    let was_silent = failed.was_silent();
-                    let (error, socket) = failed.into_parts();
-                    (error, socket, was_silent)
-                }
-            }
-        }
-        Err(_) => {
-            let what = format!("no room for a TLS handshake within {limit:?}");
-            (Error::new(Code::HandshakeTimeout, Blame::Local, what), Some(socket), false)
-        }
+    let late = || {
+        let what = format!("no TLS handshake from {} within {limit:?}", guest.remote.place_text());
+        Error::new(Code::HandshakeTimeout, Blame::Peer, what)
     };
-    // Somebody who only looks whether the port is open has done nothing wrong.
-    if !was_silent {
-        let (code, text) = (error.code(), error.to_string());
-        if let Some(ticket) = &guest.ticket {
-            ticket.fault(Fault::Handshake);
+    match timeout(left(), begins(worker, &socket)).await {
+        Ok(true) => {}
+        // Somebody who only looks whether the port is open has done nothing wrong.
+        Ok(false) => return None,
+        Err(_) => {
+            refuse(worker, guest, &late());
+            worker.turn_away_socket(socket);
+            return None;
         }
-        let text = text.strip_suffix(&format!(" (code={code})")).unwrap_or(&text);
-        worker.refuse_saying(Refusal::Handshake(code), &guest.remote, Some((text, "tls")));
     }
-    if let Some(socket) = socket {
+    let failed = match tls.accept(socket, guest.remote.place_text(), left()).await {
+        Ok(stream) => return Some(Io::Tls(Box::new(TlsIo::new(stream)))),
+        Err(failed) => failed,
+    };
+    let is_answered = failed.was_answered();
+    let (error, socket) = failed.into_parts();
+    let error = if error.code() == Code::HandshakeTimeout { late() } else { error };
+    refuse(worker, guest, &error);
+    let Some(socket) = socket else { return None };
+    if error.code() == Code::TlsPlainPeer && !is_answered {
+        // Nobody has taken what it said: an end would look as if somebody had.
+        let io = Io::Plain(socket);
+        drop(io.reset_on_close());
+    } else {
         worker.turn_away_socket(socket);
     }
     None
+}
+
+/// Waits for the first byte of a peer: before it, nothing is made for it. False if none will come, or the
+/// server is to end.
+async fn begins(worker: &Worker, socket: &Socket) -> bool {
+    let mut orders = worker.orders();
+    let mut first = [0];
+    loop {
+        let is_ending = *orders.borrow_and_update() == Order::Drain;
+        if is_ending && socket.unread() == 0 {
+            return false;
+        }
+        tokio::select! {
+            biased;
+            seen = socket.peek(&mut first) => return matches!(seen, Ok(1..)),
+            _ = orders.changed(), if !is_ending => {}
+        }
+    }
+}
+
+/// Tells of a handshake that has failed, and counts it against its source.
+fn refuse(worker: &Rc<Worker>, guest: &Guest, error: &Error) {
+    let (code, text) = (error.code(), error.to_string());
+    if let Some(ticket) = &guest.ticket {
+        ticket.fault(Fault::Handshake);
+    }
+    let text = text.strip_suffix(&format!(" (code={code})")).unwrap_or(&text);
+    worker.refuse_saying(Refusal::Handshake(code), &guest.remote, Some((text, "tls")));
 }

@@ -90,6 +90,11 @@ impl Handshakes {
         Ok(tls)
     }
 
+    /// Whether the settings for an address can be used: nobody is called before that is known.
+    pub(crate) fn ready(&self, address: &Address) -> Result<()> {
+        if address.tls { self.client(address).map(drop) } else { Ok(()) }
+    }
+
     /// Shakes hands over a fresh connection.
     pub(crate) async fn shake(
         &self,
