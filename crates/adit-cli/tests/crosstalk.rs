@@ -1,5 +1,5 @@
-//! adit and the tools it meets: nc, ncat, socat, tcpserver and tcpclient, each as its server and as its
-//! client. Bytes and exit statuses are compared, and what the others cannot do is shown to be so.
+//! adit and the tools it meets: nc, ncat, socat, tcpserver and tcpclient, openssl and curl, each as its server
+//! and as its client. Bytes and exit statuses are compared, and what the others cannot do is shown to be so.
 //!
 //! A tool that is not here is skipped. Its limits are asserted for the version they were measured with.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -20,5 +20,7 @@ mod programs;
 mod resets;
 #[path = "crosstalk/streams.rs"]
 mod streams;
+#[path = "crosstalk/tls.rs"]
+mod tls;
 #[path = "crosstalk/unix.rs"]
 mod unix;

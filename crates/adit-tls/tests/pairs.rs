@@ -273,7 +273,7 @@ async fn protocols_that_do_not_meet_are_refused_and_none_is_fine() {
     let (code, text) = said(near);
     assert_eq!(code, Code::TlsAlert);
     assert!(text.contains("alert no_application_protocol"), "{text}");
-    assert!(said(far).1.contains("no protocol of --alpn in common"));
+    assert!(said(far).1.contains("no protocol of ALPN in common"));
     let (near, _far) = shaken(&authority.client(), &server).await;
     assert_eq!(near.info().alpn, None);
 }

@@ -290,6 +290,11 @@ impl Link<'_> {
             let (from, tls) =
                 (from.unwrap_or_default(), look.tls().map_or_else(String::new, shown));
             self.voice.note(&format!("connected to {}{from}{tls}", look.remote()));
+            if look.tls().is_some_and(|tls| tls.version == "1.2") {
+                // Whoever gets the closing message may drop what it has to say (RFC 5246, section 7.2.1).
+                self.voice
+                    .note("TLS 1.2: the end of our input may cost the answer; --eof hold keeps it");
+            }
         }
         if let (Some(program), None) = (&self.program, &self.cmd) {
             let (cmd, from, to) = Cmd::start(program, &conn).await?;

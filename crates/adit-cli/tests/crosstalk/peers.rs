@@ -155,6 +155,7 @@ fn wait_until_it_listens(words: &[&str], program: &Program) {
             program.err.wait_for(" starting data transfer ")
         }
         ["socat", ..] => program.err.wait_for(" listening on "),
+        ["openssl", ..] => program.out.wait_for("ACCEPT\n"),
         // Before it listens, nc says that it is bound; with datagrams there is nothing after that.
         ["nc", flags, ..] if flags.contains('u') => program.err.wait_for("Bound on "),
         _ => program.err.wait_for("Listening on "),

@@ -72,13 +72,33 @@ fn nothing_of_a_key_is_in_events_traces_or_logs() {
     let trust = Authority::new();
     let here = trust.here();
     let (theirs, ours) = (trust.scratch.join("server.jsonl"), trust.scratch.join("client.jsonl"));
-    let watching =
-        ["upper", "127.0.0.1:0", "-v", "--json", "--steps", "--once", "--trace", &theirs];
+    let watching = [
+        "upper",
+        "127.0.0.1:0",
+        "-v",
+        "--json",
+        "--steps",
+        "--once",
+        "--payload=64",
+        "--trace",
+        &theirs,
+    ];
     let mut server = serve_tls(&here, &watching);
     let place = format!("tls://localhost:{}", server.tcp().port());
     let Files { cert, key, .. } = &here;
-    let words =
-        [&*place, "--ca", &trust.ca, "--cert", cert, "--key", key, "--json", "--trace", &ours];
+    let words = [
+        &*place,
+        "--ca",
+        &trust.ca,
+        "--cert",
+        cert,
+        "--key",
+        key,
+        "--json",
+        "--payload=64",
+        "--trace",
+        &ours,
+    ];
     let ran = run(&mut adit(&words), b"hello\n");
     assert_eq!(ran.status, 0, "{ran:?}");
     let told = server.program.wait();

@@ -29,15 +29,17 @@ fn a_plain_client_of_a_tls_port_has_not_succeeded() {
 #[test]
 fn a_tls_client_of_a_plain_port_is_told_at_both_ends() {
     let trust = Authority::new();
-    for (service, why) in [("echo", "it sends back what it gets"), ("daytime", "first bytes \"20")]
-    {
+    for (service, why) in [("echo", "it sends back what it gets"), ("daytime", "first bytes \"")] {
         let server = serve(&[service, "127.0.0.1:0"]);
         let place = format!("tls://{}", server.place("tcp"));
         let ran = run(&mut adit(&[&place, "--ca", &trust.ca]), b"hello\n");
         ran.assert_failed(1, "tls-plain-peer");
         let said = format!("is not speaking TLS ({why}");
         assert!(ran.err.contains(&said) && ran.err.contains("did you mean tcp://?"), "{}", ran.err);
-        server.program.err.wait_for(" speaks TLS, and nothing here does");
+        // The one does not listen to what it is told.
+        if service == "echo" {
+            server.program.err.wait_for(" speaks TLS, and nothing here does");
+        }
     }
     let ssh = tcp_host(|mut stream| {
         stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").unwrap();
