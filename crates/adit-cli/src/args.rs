@@ -19,7 +19,7 @@ const OVERVIEW: &str = "\
 
 {all-args}
 
-ADDR: 8080, :8080, HOST:PORT, udp://8080, ./a; adit help addresses|eof|udp|programs|exit-codes|json
+ADDR: 8080, :80, HOST:PORT, udp://53, ./a; adit help addresses|eof|udp|tls|programs|exit-codes|json
 ";
 
 /// Client/server programs over TCP, UDP and Unix sockets.
@@ -84,6 +84,8 @@ pub(crate) enum Topic {
     Eof,
     /// What is different over datagrams.
     Udp,
+    /// Certificates, and whom to trust.
+    Tls,
     /// Programs behind connections: -- CMD.
     Programs,
     /// What the exit status says.

@@ -8,6 +8,7 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::Addresses => ADDRESSES,
         Topic::Eof => EOF,
         Topic::Udp => UDP,
+        Topic::Tls => TLS,
         Topic::Programs => PROGRAMS,
         Topic::ExitCodes => EXIT_CODES,
         Topic::Json => JSON,
@@ -26,12 +27,15 @@ Addresses, the same in every subcommand:
   udp://HOST:53      over UDP; also with -u. tcp:// is what is meant without a scheme
   /run/a, ./a, @a    a Unix socket: by path, or by an abstract name
   unix-dgram:./a     a Unix datagram socket
+  tls://HOST:443     over TLS; also with --tls. tls+unix:/run/a over a Unix socket (adit help tls)
   exec:./p,arg=-x    a program without a shell, as a target of connect and forward (adit help programs)
 
 Options follow a comma: udp://HOST:53,ttl=1,broadcast
   sndbuf= rcvbuf=    buffers, as in 64kB          ttl= tos=      IP header fields
   v6only             [::] leaves IPv4 alone       broadcast      allow broadcast
   mode=600           permissions of a Unix socket amplify=3      UDP bytes answered per byte
+  ca= pin= sni=      whom a client trusts         cert= key=     our certificate, as PEM files
+  client-ca=         whom a server lets in        alpn=h2+..     protocols  tls=insecure|auto
 A comma inside a path or an argument is written %2C.
 ";
 
@@ -47,7 +51,8 @@ The end of input:
                           servers that take a half-close for a hang-up
   --linger TIME           give up waiting for the answer after so long (exit 124)
 
-  A reset is never a clean end: what came is printed, then exit 1 with code=reset.
+  A reset is never a clean end: what came is printed, then exit 1 with code=reset. Nor is a TLS stream
+  that ends without its closing message: code=truncated.
   Exit 0 means: the peer's system acknowledged every byte we sent, we wrote out every byte it
   sent, and both directions ended cleanly.
 ";
@@ -72,6 +77,35 @@ Datagrams keep their edges, and are not promised to arrive:
   Two servers that answer each other are stopped: of datagrams that bring back the last answer, one
   in 100 is dropped (limit loop), one in 10,000 from a client's port of this machine.
   What the kernel, or a limit, drops is counted: limit events with --json, dropped in the summary.
+";
+
+const TLS: &str = "\
+TLS 1.3 and 1.2, over TCP and Unix sockets, for connect, serve, wait and both ends of forward and explain:
+
+  adit tls://HOST:443                     the certificate has to be for HOST, by an authority of this system
+    --ca FILE                             by one of these, as PEM; or it is one of these itself
+    --tls=pin:sha256:HEX                  or it is this very one, whatever it says
+    --tls=insecure                        or anybody's: warns every time
+    --sni NAME                            ask for this name, and want a certificate for it
+    --cert FILE --key FILE                our own, for servers that want one
+  adit serve echo :7000 --tls=auto        makes a certificate (90 days, kept) and prints its pin
+  adit serve echo :7000 --tls --cert FILE --key FILE
+    --client-ca FILE                      lets in only clients with a certificate of these authorities
+  adit forward :443,cert=FILE,key=FILE 8080    takes TLS off;  adit forward 8080 tls://HOST:443  puts it on
+
+  The same stand in addresses: tls://HOST:443,pin=sha256:..  What an address says counts more.
+  A key that everybody can read is refused. Certificates are PEM, the one of the server itself first.
+
+  At the end of input a closing message goes out, and the answer is awaited. A stream that ends without one
+  has been cut: exit 1, code=truncated. Over TLS 1.2 a peer may drop its answer then: --eof hold keeps it.
+  --handshake-timeout TIME (10 s) bounds the handshake; -w, --idle and --max-time hold there, too.
+
+  tls-untrusted tls-name tls-expired   the server's certificate: nobody vouches for it; other names; dates
+  tls-client-cert                      a client without the certificate that its server wants
+  tls-plain-peer                       the other side speaks no TLS
+  tls-version tls-alert                nothing in common; broken off
+  A plain client of a TLS port is reset. -v names version, cipher and certificate. Programs behind TLS
+  learn ADIT_TLS_VERSION, and ADIT_TLS_PEER_SHA256 of a client that has shown a certificate.
 ";
 
 const PROGRAMS: &str = "\
@@ -120,10 +154,11 @@ Exit status, and the code= words that go with it:
   0    ok, drained: everything arrived and both directions ended cleanly
        (datagrams: everything was handed over and, unless --send-only, answered)
   1    the network: refused unreachable name no-answer self-connect no-ports, in-use no-address
-       denied, reset truncated dead-peer lost full shed not-allowed rate-limited, too-big
+       denied, reset truncated dead-peer lost full shed not-allowed rate-limited, tls-plain-peer
+       tls-untrusted tls-name tls-expired tls-version tls-client-cert tls-alert, too-big
        bad-frame bad-proxy-header, no-fds no-memory handler panic internal
        (handler: with --once, or CMD of connect)
-  2    usage, unsafe
+  2    usage, config, unsafe
   124  a limit that was set expired: connect-timeout handshake-timeout message-timeout idle-timeout
        stall-timeout linger-timeout max-time wait-timeout
        (a built-in limit that expires: 1 with the same word)
