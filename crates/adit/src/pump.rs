@@ -94,7 +94,7 @@ impl Pump {
         None
     }
 
-    fn pass_end(&self, cx: &mut Context<'_>) -> Poll<End> {
+    fn pass_end(&self, cx: &Context<'_>) -> Poll<End> {
         Poll::Ready(match ready!(self.to.poll_finish(cx)) {
             Ok(()) => End::Clean,
             // It has ended or broken already; reading from there tells which.

@@ -88,7 +88,17 @@ fn short(bytes: u64, action: Action, count: u64) -> String {
     format!("adit: memory is short, of {}: {done} (memory)", size(bytes))
 }
 
-/// How a client of TLS begins: a record with a handshake in it, whose first message is ClientHello (RFC
+const SPEAKS_TLS: &str =
+    "speaks TLS, and nothing here does; with a certificate of its own: --tls=auto";
+
+/// A handshake that failed. The sentence names the peer itself; what it quotes is escaped already, and would
+/// be twice.
+fn of_tls(code: Code, text: &str) -> String {
+    let text = adit::escape::escape(without_number(text).as_bytes());
+    format!("adit: {} (code={code})", text.replace(['\n', '\t'], " "))
+}
+
+/// How a client of TLS begins: a record with a handshake in it, whose first message is its greeting (RFC
 /// 8446, sections 4 and 5.1).
 fn is_client_hello(bytes: &[u8]) -> bool {
     matches!(bytes, [0x16, 0x03, _, _, _, 0x01, ..])
@@ -124,19 +134,11 @@ impl Observer for Log {
                 };
                 format!("adit: {text} (code={code}); {closed}{similar}")
             }
-            // It names the peer itself.
-            What::Error { code, text, place: "tls", .. } => {
-                // What it quotes is escaped already, and would be twice.
-                let text = adit::escape::escape(without_number(text).as_bytes());
-                format!("adit: {} (code={code})", text.replace(['\n', '\t'], " "))
-            }
+            What::Error { code, text, place: "tls", .. } => of_tls(*code, text),
             What::Data { dir: Direction::In, seq: 0, bytes, .. }
                 if self.notices_tls && is_client_hello(bytes) =>
             {
-                format!(
-                    "adit: {peer} speaks TLS, and nothing here does; with a certificate of its own: \
-                     --tls=auto"
-                )
+                format!("adit: {peer} {SPEAKS_TLS}")
             }
             What::Error { code, text, place, .. } => {
                 let text = adit::escape::escape_line(without_number(text).as_bytes(), 200);

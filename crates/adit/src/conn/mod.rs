@@ -254,7 +254,7 @@ impl WriteHalf {
 impl Drop for WriteHalf {
     fn drop(&mut self) {
         // A connection that is broken has ended already.
-        if self.wire.poll_finish(&mut Context::from_waker(Waker::noop())).is_ready() {
+        if self.wire.poll_finish(&Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
         // TLS has more to say than the socket takes just now. A peer that takes nothing of it is left after

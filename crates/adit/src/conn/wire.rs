@@ -185,7 +185,7 @@ impl Wire {
     }
 
     /// Ends our direction.
-    pub(crate) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_finish(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         if self.finished.load(Relaxed) {
             return Poll::Ready(Ok(()));
         }

@@ -78,7 +78,7 @@ async fn shake(worker: &Rc<Worker>, tls: &ServerTls, socket: Socket, guest: &Gue
     let (error, socket) = failed.into_parts();
     let error = if error.code() == Code::HandshakeTimeout { late() } else { error };
     refuse(worker, guest, &error);
-    let Some(socket) = socket else { return None };
+    let socket = socket?;
     if error.code() == Code::TlsPlainPeer && !is_answered {
         // Nobody has taken what it said: an end would look as if somebody had.
         let io = Io::Plain(socket);

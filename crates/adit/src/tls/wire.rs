@@ -46,7 +46,7 @@ impl TlsIo {
     /// Bytes of `close_notify` that may be among those that are not acknowledged yet: nothing was said by
     /// them, and a peer that closes at once acknowledges none. An alert of two bytes in a record: 24 bytes
     /// in TLS 1.3 (RFC 8446, section 5.2); in 1.2 31 with AES-GCM, which sends part of its nonce (RFC 5288,
-    /// section 3), and 23 with ChaCha20 (RFC 7905, section 2).
+    /// section 3), and 23 with `ChaCha20` (RFC 7905, section 2).
     pub(crate) fn empty_bytes(&self) -> usize {
         match self.is_finished.load(Relaxed) {
             false => 0,

@@ -218,18 +218,12 @@ fn what_is_unsent_when_the_writing_half_is_dropped_still_arrives_and_so_does_the
         assert_eq!(came.len(), 6_000_000);
 
         let (read, mut write) = trust.dial().connect(at(late.addr(0))).await.unwrap().split();
-        let look_again = async {
-            // As much as TLS and the sockets take while nobody reads.
-            let piece = [b'x'; 60_000];
-            let mut sent = 0;
-            while let Ok(written) =
-                tokio::time::timeout(Duration::from_millis(200), write.write(&piece)).await
-            {
-                sent += written.unwrap();
-            }
-            sent
-        };
-        let sent = look_again.await;
+        // As much as TLS and the sockets take while nobody reads.
+        let (piece, pause) = (vec![b'x'; 60_000], Duration::from_millis(200));
+        let mut sent = 0;
+        while let Ok(written) = tokio::time::timeout(pause, write.write(&piece)).await {
+            sent += written.unwrap();
+        }
         drop((read, write));
         begin.send(()).unwrap();
         let came = tokio::task::spawn_blocking(move || told.recv_timeout(DEADLINE));

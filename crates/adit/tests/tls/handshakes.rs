@@ -30,7 +30,7 @@ async fn ask(trust: &Authority, endpoint: &Endpoint) -> adit::Result<Vec<u8>> {
 
 /// Row 21 of the catalogue, and row 12 for the handshake.
 #[test]
-fn five_hundred_half_handshakes_keep_nobody_waiting() {
+fn row_21_five_hundred_half_handshakes_keep_nobody_waiting() {
     let trust = Authority::new();
     let limits = Limits { handshake: Limit::At(Duration::from_secs(3600)), ..Limits::default() };
     let server = Server::new(upper()).limits(limits).threads(2).tls(trust.server());
