@@ -80,32 +80,34 @@ Datagrams keep their edges, and are not promised to arrive:
 ";
 
 const TLS: &str = "\
-TLS 1.3 and 1.2, over TCP and Unix sockets, for connect, serve, wait and both ends of forward and explain:
+TLS 1.3 and 1.2 over TCP and Unix sockets: connect, serve, wait, both ends of forward and explain
 
-  adit tls://HOST:443                     the certificate has to be for HOST, by an authority of this system
-    --ca FILE                             by one of these, as PEM; or it is one of these itself
-    --tls=pin:sha256:HEX                  or it is this very one, whatever it says
-    --tls=insecure                        or anybody's: warns every time
-    --sni NAME                            ask for this name, and want a certificate for it
-    --cert FILE --key FILE                our own, for servers that want one
-  adit serve echo :7000 --tls=auto        makes a certificate (90 days, kept) and prints its pin
+  adit tls://HOST:443              its certificate is for HOST, by an authority of this system
+    --ca FILE                      or by one of these, as PEM; or it is one of these itself
+    --tls=pin:sha256:HEX           or it is this very one, whatever it says
+    --tls=insecure                 or anybody's: warns every time
+    --sni NAME                     ask for this name, and want a certificate for it
+    --cert FILE --key FILE         our own, for servers that want one
+  adit serve echo :7000 --tls=auto     makes a certificate (90 days, kept) and prints its pin
   adit serve echo :7000 --tls --cert FILE --key FILE
-    --client-ca FILE                      lets in only clients with a certificate of these authorities
-  adit forward :443,cert=FILE,key=FILE 8080    takes TLS off;  adit forward 8080 tls://HOST:443  puts it on
+    --client-ca FILE               lets in only clients with a certificate of these authorities
+  adit forward tls://:443,cert=FILE,key=FILE 8080     takes TLS off
+  adit forward 8080 tls://HOST:443                    puts it on
 
   The same stand in addresses: tls://HOST:443,pin=sha256:..  What an address says counts more.
-  A key that everybody can read is refused. Certificates are PEM, the one of the server itself first.
+  A key that everybody can read is refused. Certificates are PEM, the server's own first.
 
-  At the end of input a closing message goes out, and the answer is awaited. A stream that ends without one
-  has been cut: exit 1, code=truncated. Over TLS 1.2 a peer may drop its answer then: --eof hold keeps it.
+  At the end of input a closing message goes out, and the answer is awaited. A stream that ends
+  without one has been cut: exit 1, code=truncated. Over TLS 1.2 the end of our input may cost the
+  answer: --eof hold keeps it.
   --handshake-timeout TIME (10 s) bounds the handshake; -w, --idle and --max-time hold there, too.
 
-  tls-untrusted tls-name tls-expired   the server's certificate: nobody vouches for it; other names; dates
+  tls-untrusted tls-name tls-expired   of the server: nobody vouches for it; other names; dates
   tls-client-cert                      a client without the certificate that its server wants
   tls-plain-peer                       the other side speaks no TLS
   tls-version tls-alert                nothing in common; broken off
-  A plain client of a TLS port is reset. -v names version, cipher and certificate. Programs behind TLS
-  learn ADIT_TLS_VERSION, and ADIT_TLS_PEER_SHA256 of a client that has shown a certificate.
+  A plain client of a TLS port is reset. -v names version, cipher and certificate. Programs behind
+  TLS learn ADIT_TLS_VERSION, and ADIT_TLS_PEER_SHA256 of a client that has shown a certificate.
 ";
 
 const PROGRAMS: &str = "\
