@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::rate::Rate;
+use crate::rate::{ByteRate, Rate};
 
 /// A bound that is on unless `Off` is spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,10 @@ pub struct Limits {
     /// Are `per_source`, `conn_rate` and `amplification` off for sources on loopback? They are: whoever
     /// is on this host has one address for all its programs, and does not forge others.
     pub exempt_loopback: bool,
+    /// Bytes of one source, each way, over all its conversations; off. It is slowed, never refused:
+    /// connections are read and written later, datagrams above it are dropped. A conversation over a
+    /// Unix socket, which has no source, is counted alone.
+    pub byte_rate: Limit<ByteRate>,
     /// Refused connections that are being closed so that the peer reads an end, 0.2 s each; 16. Above
     /// that they are closed at once, which the peer may read as a reset.
     pub turn_away: usize,
@@ -150,6 +154,7 @@ impl Default for Limits {
             when_full: WhenFull::Wait,
             per_source: Limit::At(100),
             conn_rate: Limit::At(Rate { per_second: 50, burst: 100 }),
+            byte_rate: Limit::Off,
             exempt_loopback: true,
             turn_away: 16,
             handshake: Limit::At(Duration::from_secs(10)),
