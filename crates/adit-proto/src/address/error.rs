@@ -51,6 +51,14 @@ pub enum AddressError {
         /// The address.
         text: String,
     },
+    /// The address is of a socket that is there already, and not one to connect to or to bind.
+    #[error("{} is for a socket that somebody passes, in {}", quoted(.scheme), quoted(.text))]
+    Passed {
+        /// The scheme.
+        scheme: String,
+        /// The address.
+        text: String,
+    },
     /// Programs have to name the scheme.
     #[error("the scheme is missing in {}", quoted(.text))]
     SchemeMissing {
@@ -193,6 +201,9 @@ impl AddressError {
             }
             Self::ProgramMissing { .. } => "write exec:./PROGRAM,arg=ARGUMENT",
             Self::ProgramKey { .. } => "there is arg, once for each argument",
+            Self::Passed { .. } => {
+                "a server takes it as fd:NUMBER or systemd:NAME, alone in its word"
+            }
             Self::SchemeMissing { example, .. } | Self::PortMissing { example, .. } => {
                 return Some(format!("write {}", short(example)));
             }

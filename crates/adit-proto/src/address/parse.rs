@@ -34,10 +34,12 @@ const fn plain(transport: Transport) -> Scheme {
 }
 
 /// Schemes of the grammar that later versions serve.
-const LATER: [&str; 13] = [
-    "file", "fd", "systemd", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp", "farm",
-    "http", "https",
+const LATER: [&str; 11] = [
+    "file", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp", "farm", "http", "https",
 ];
+
+/// Schemes of sockets that are not made here: only who starts a server knows what they are.
+const PASSED: [&str; 2] = ["fd", "systemd"];
 
 /// Layers of the grammar that later versions serve; they stand before a `+`.
 const LAYERS: [&str; 2] = ["proxy", "session"];
@@ -165,6 +167,7 @@ impl<'a> Word<'a> {
         // Without slashes it may be a host: `http:80`, `proxy:3128`.
         let is_other = slashes.is_some()
             || scheme.contains('+')
+            || is_one_of(scheme, &PASSED)
             || is_one_of(scheme, &LATER) && !is_one_of(scheme, &ALSO_HOSTS);
         if is_other { Err(not_a_scheme(scheme, text)) } else { Ok(plain) }
     }
@@ -245,6 +248,9 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
 
 /// Names the part of `session+tls` that is unknown, else the first that is not served yet.
 fn not_a_scheme(scheme: &str, text: &str) -> AddressError {
+    if is_one_of(scheme, &PASSED) {
+        return AddressError::Passed { scheme: scheme.to_owned(), text: text.to_owned() };
+    }
     let is_later = |part: &&str| is_one_of(part, &LATER) || is_one_of(part, &LAYERS);
     let is_known = |part: &&str| scheme_of(part).is_some() || is_later(part) || is_scheme(part);
     let text = text.to_owned();

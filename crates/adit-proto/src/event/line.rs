@@ -175,7 +175,16 @@ impl What<'_> {
                 text(line, "where", place);
                 field(line, ',', "fatal", fatal);
             }
-            Self::Drain => {}
+            Self::Drain | Self::Reload => {}
+            Self::Counts { open, conversations, errors, refused, dropped, bytes_in, bytes_out } => {
+                field(line, ',', "open", open);
+                field(line, ',', "conns", conversations);
+                field(line, ',', "errors", errors);
+                field(line, ',', "refused", refused);
+                field(line, ',', "dropped", dropped);
+                field(line, ',', "in", bytes_in);
+                field(line, ',', "out", bytes_out);
+            }
             Self::Summary { conversations, bytes_in, bytes_out, errors, dropped, exit, code } => {
                 field(line, ',', "conns", conversations);
                 field(line, ',', "in", bytes_in);

@@ -100,6 +100,8 @@ pub enum Action {
     Close,
     /// Bytes or datagrams were dropped.
     Drop,
+    /// Somebody is served more slowly than he could be.
+    Slow,
     /// Only told.
     Report,
 }
@@ -112,6 +114,7 @@ impl Action {
             Self::Refuse(_) => "refuse",
             Self::Close => "close",
             Self::Drop => "drop",
+            Self::Slow => "slow",
             Self::Report => "report",
         }
     }
@@ -241,6 +244,25 @@ pub enum What<'a> {
     },
     /// The server was told to stop and finishes what it has.
     Drain,
+    /// Files that say who may come, and the like, were read again.
+    Reload,
+    /// Counts of the server since its start, because somebody asked.
+    Counts {
+        /// Conversations that are open.
+        open: u64,
+        /// Conversations in all.
+        conversations: u64,
+        /// Those that did not end cleanly.
+        errors: u64,
+        /// Connections and datagrams turned away.
+        refused: u64,
+        /// Messages or datagrams dropped on purpose or for want of room.
+        dropped: u64,
+        /// Bytes received by conversations that have ended.
+        bytes_in: u64,
+        /// Bytes written by them.
+        bytes_out: u64,
+    },
     /// The server or client has ended.
     Summary {
         /// Conversations in all.
@@ -276,6 +298,8 @@ impl What<'_> {
             Self::Limit { .. } => "limit",
             Self::Error { .. } => "error",
             Self::Drain => "drain",
+            Self::Reload => "reload",
+            Self::Counts { .. } => "counts",
             Self::Summary { .. } => "summary",
         }
     }

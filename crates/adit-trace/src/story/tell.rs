@@ -110,7 +110,7 @@ impl Teller {
             "talk" => self.introduce(line),
             "note" => self.story.notes.extend(line.text.as_deref().map(str::to_owned)),
             // Not acts: what they sum up is in the story already.
-            "summary" | "message" | "socket" | "bind" => {}
+            "summary" | "counts" | "reload" | "message" | "socket" | "bind" => {}
             _ => self.act(line),
         }
     }
