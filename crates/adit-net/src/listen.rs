@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::stream::Options;
 pub use crate::unix_file::{SocketFile, unix, unix_datagram};
@@ -64,6 +65,11 @@ pub fn tcp_any(port: u16, options: &Options) -> io::Result<TcpListener> {
         }
         listener => listener,
     }
+}
+
+/// Is the socket one for IPv6 and never for IPv4 (ipv6(7), `IPV6_V6ONLY`)? No if it cannot be told.
+pub fn is_v6_only(socket: &impl AsFd) -> bool {
+    SockRef::from(socket).only_v6().unwrap_or(false)
 }
 
 /// Does the error say that this host has no IPv6, or none on loopback?

@@ -80,6 +80,14 @@ fn ignored(status: &str) -> Option<u64> {
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
+/// Has this process a controlling terminal (tty(4)), which hangs up when the person at it leaves?
+pub fn has_terminal() -> bool {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // Anything but "no such device or address" means that there is one, and that it is out of reach.
+    !matches!(open("/dev/tty", flags, Mode::empty()), Err(rustix::io::Errno::NXIO))
+}
+
 /// Asks a process to end (SIGTERM).
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 pub use guard::{Guard, Unborn};
 pub use launch::{Launch, VARIABLES_BYTES_MAX, find};
 pub use sandbox::Sandbox;
-pub use user::{User, is_root};
+pub use user::{User, is_root, uid};
 
 /// How long a program and its group may take to end after SIGTERM; then comes SIGKILL.
 pub const GRACE: std::time::Duration = std::time::Duration::from_secs(1);

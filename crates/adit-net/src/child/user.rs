@@ -25,6 +25,11 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// The number of the user that this process acts as.
+pub fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Groups of one user; the kernel takes no more (`NGROUPS_MAX`).
 const GROUPS_MAX: usize = 65_536;
 /// Room for the texts of one entry: name, comment, folder, shell.

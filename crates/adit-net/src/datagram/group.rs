@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::listen::LOOPBACK_TRIES;
 use crate::stream::Options;
@@ -46,19 +46,37 @@ fn new_socket(address: SocketAddr, v6only: bool, options: &Options) -> io::Resul
     socket.set_nonblocking(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(v6only)?;
-        switch_on(&socket, Switch::PacketInfo6)?;
-        switch_on(&socket, Switch::Errors6)?;
     }
-    if address.is_ipv4() || !v6only {
-        // On a socket for both families only IPv4's own packet info names an address to answer from
-        // when the datagram came as a broadcast.
-        switch_on(&socket, Switch::PacketInfo4)?;
-        switch_on(&socket, Switch::Errors4)?;
-    }
+    tell_all(&socket, address.is_ipv6(), address.is_ipv4() || !v6only)?;
     // A smaller buffer than asked for is no reason not to serve.
     drop(socket.set_recv_buffer_size(RECEIVE_BUFFER));
     options.apply(&socket)?;
     Ok(socket)
+}
+
+/// Makes a UDP socket that somebody else has opened tell what those made here do.
+///
+/// # Errors
+/// The socket is not one of IPv4 or IPv6.
+pub fn adopt(socket: &UdpSocket) -> io::Result<()> {
+    let is_v6 = socket.local_addr()?.is_ipv6();
+    let socket = SockRef::from(socket);
+    tell_all(&socket, is_v6, !is_v6 || !socket.only_v6()?)
+}
+
+/// Which address a datagram came to, and what became of those that were sent.
+fn tell_all(socket: &Socket, of_v6: bool, of_v4: bool) -> io::Result<()> {
+    if of_v6 {
+        switch_on(socket, Switch::PacketInfo6)?;
+        switch_on(socket, Switch::Errors6)?;
+    }
+    if of_v4 {
+        // On a socket for both families only IPv4's own packet info names an address to answer from
+        // when the datagram came as a broadcast.
+        switch_on(socket, Switch::PacketInfo4)?;
+        switch_on(socket, Switch::Errors4)?;
+    }
+    Ok(())
 }
 
 /// Binds both loopback addresses to one port: IPv4 first, then IPv6 if this host has it. Port 0

@@ -5,7 +5,7 @@ mod group;
 mod socket;
 
 pub use batch::{Received, RecvBatch, SendBatch};
-pub use group::{is_own_address, udp_any, udp_group, udp_loopback};
+pub use group::{adopt, is_own_address, udp_any, udp_group, udp_loopback};
 pub use socket::{DatagramSocket, PeerError};
 
 use std::fmt;
