@@ -17,7 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout};
 
-use crate::admission::{Admission, Refusal, TELL_EVERY};
+use crate::admission::{Refusal, TELL_EVERY};
 use crate::budget::Measure;
 use crate::event::{Action, What};
 use crate::introduction::greet;
@@ -33,11 +33,12 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Longest time a newcomer waits for the conversation that is shed for it.
 const SHED_WITHIN: Duration = Duration::from_millis(200);
 
-/// Welcomes clients on one thread until the order to drain, then takes what is queued and returns.
-/// The listening socket closes when the last thread has dropped it.
+/// Welcomes clients on one thread until the order to drain, then takes what is queued and returns. Of a
+/// socket that outlives the server the queue is left to who serves it next: whoever has only just come
+/// would be told that this one ends. The listening socket closes when the last thread has dropped it.
 #[doc(alias = "welcomeSocket")]
 pub(crate) async fn accept(
-    listener: Listener,
+    (listener, outlives_us): (Listener, bool),
     index: usize,
     welcome: Rc<dyn Welcome>,
     worker: Rc<Worker>,
@@ -65,6 +66,9 @@ pub(crate) async fn accept(
         tokio::task::yield_now().await;
     }
     door.tell_overflow(&listener, Duration::ZERO);
+    if outlives_us {
+        return Ok(());
+    }
     loop {
         let Some(permit) = door.permit_first().await else { return Ok(()) };
         match listener.accept().transpose() {
@@ -131,7 +135,7 @@ impl Door {
         // Behind a proxy it is the header that says who comes.
         let admitted = match shared.admission.wants_header() {
             true => shared.admission.trusts(&remote).map(|()| None),
-            false => Admission::admit(shared, &remote),
+            false => self.worker.admit(&remote),
         };
         let ticket = match admitted {
             Ok(ticket) => ticket,

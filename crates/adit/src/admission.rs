@@ -31,14 +31,15 @@ pub(crate) const TELL_EVERY: Duration = Duration::from_secs(6);
 /// Who may come, by address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Invited {
-    pub(crate) access: Option<AccessList>,
+    pub(crate) access: Option<Arc<AccessList>>,
     /// Where proxies are; everybody has to come through one of them.
     pub(crate) proxies: Option<Vec<Network>>,
 }
 
 /// Decides for all threads of a server.
 pub(crate) struct Admission {
-    access: Option<AccessList>,
+    /// What threads begin with; each has its own, so that nobody who comes waits for a lock.
+    pub(crate) access: Option<Arc<AccessList>>,
     proxies: Option<AccessList>,
     /// None if sources are not counted at all.
     sources: Option<Mutex<Sources>>,
@@ -160,32 +161,6 @@ impl Admission {
         }
     }
 
-    /// May this address come, whatever it has open?
-    pub(crate) fn invites(&self, remote: &Endpoint) -> Result<(), Refusal> {
-        match (&self.access, remote.socket_addr()) {
-            (Some(access), Some(address)) if !access.allows(address.ip()) => Err(Refusal::Access),
-            _ => Ok(()),
-        }
-    }
-
-    /// Lets a connection in; the ticket, if its source is counted, is kept until it is closed.
-    pub(crate) fn admit(
-        shared: &Arc<Shared>,
-        remote: &Endpoint,
-    ) -> Result<Option<Ticket>, Refusal> {
-        let admission = &shared.admission;
-        admission.invites(remote)?;
-        let address = remote.socket_addr().map(|address| address.ip());
-        // Whoever is exempt does not wait for the lock either.
-        let Some(address) = address.filter(|address| !admission.is_exempt(*address)) else {
-            return Ok(None);
-        };
-        let Some(mut sources) = admission.sources() else { return Ok(None) };
-        let source = Source::of(address);
-        sources.arrive(source, observe::now()).map_err(Refusal::Source)?;
-        Ok(Some(Ticket { shared: Arc::clone(shared), source }))
-    }
-
     fn is_exempt(&self, address: IpAddr) -> bool {
         self.exempt_loopback && address.to_canonical().is_loopback()
     }
@@ -229,6 +204,29 @@ impl Admission {
 }
 
 impl Worker {
+    /// May this address come, whatever it has open?
+    pub(crate) fn invites(&self, remote: &Endpoint) -> Result<(), Refusal> {
+        match (&*self.access.borrow(), remote.socket_addr()) {
+            (Some(access), Some(address)) if !access.allows(address.ip()) => Err(Refusal::Access),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a connection in; the ticket, if its source is counted, is kept until it is closed.
+    pub(crate) fn admit(&self, remote: &Endpoint) -> Result<Option<Ticket>, Refusal> {
+        self.invites(remote)?;
+        let admission = &self.shared.admission;
+        let address = remote.socket_addr().map(|address| address.ip());
+        // Whoever is exempt does not wait for the lock either.
+        let Some(address) = address.filter(|address| !admission.is_exempt(*address)) else {
+            return Ok(None);
+        };
+        let Some(mut sources) = admission.sources() else { return Ok(None) };
+        let source = Source::of(address);
+        sources.arrive(source, observe::now()).map_err(Refusal::Source)?;
+        Ok(Some(Ticket { shared: Arc::clone(&self.shared), source }))
+    }
+
     /// Counts somebody who is turned away, and tells of it: now, or at the end of the interval.
     pub(crate) fn refuse(self: &Rc<Self>, refusal: Refusal, remote: &Endpoint) {
         self.refuse_saying(refusal, remote, None);

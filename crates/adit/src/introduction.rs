@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Endpoint;
-use crate::admission::{Admission, Refusal, Unclosed};
+use crate::admission::{Refusal, Unclosed};
 use crate::conn::{Io, Socket};
 use crate::endpoint::Transport;
 use crate::event::What;
@@ -138,7 +138,7 @@ async fn introduce(worker: &Rc<Worker>, arrival: Arrival) -> Option<Arrival> {
     let Some(client) = header.source().map(|client| Endpoint::ip(Transport::Tcp, client)) else {
         return Some(Arrival { listener, accepted, local, permit, ticket: None, client: None });
     };
-    match Admission::admit(&worker.shared, &client) {
+    match worker.admit(&client) {
         Ok(ticket) => {
             Some(Arrival { listener, accepted, local, permit, ticket, client: Some(client) })
         }

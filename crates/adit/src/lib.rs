@@ -108,6 +108,7 @@ mod server;
 mod service;
 mod stream;
 pub mod testing;
+mod throttle;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(not(feature = "tls"))]
@@ -128,7 +129,7 @@ pub use adit_proto::error::{Blame, Error};
 pub use adit_proto::event::{self, Event, What};
 pub use adit_proto::limits::{Limit, Limits, Overlong, WhenFull};
 pub use adit_proto::proxy::Version as ProxyVersion;
-pub use adit_proto::rate::Rate;
+pub use adit_proto::rate::{ByteRate, Rate};
 pub use bytes::Bytes;
 
 pub use client::{
@@ -138,7 +139,7 @@ pub use conn::{Conn, Look, ReadHalf, WriteHalf};
 pub use drain::Report;
 pub use forward::Forward;
 pub use handler::{Answer, Handler, Open, Opened, Out, Refuse, Service};
-pub use listen::{ReadyListener, ToAddress};
+pub use listen::{Door, ReadyDatagrams, ReadyListener, ToAddress};
 pub use listening::{Bytestreams, Kind, Messages};
 pub use observe::Observer;
 pub use peer::{Closed, Peer, Sender, TrySendError};
@@ -161,9 +162,11 @@ pub mod system {
     pub use adit_net::files;
     pub use adit_net::lines;
     pub use adit_net::owner;
+    pub use adit_net::passed;
     pub use adit_net::process;
     pub use adit_net::stdio;
     pub use adit_net::stream::unread;
+    pub use adit_net::supervisor;
     pub use adit_net::{jitter_u64, random_u64};
 }
 

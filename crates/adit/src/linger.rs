@@ -61,6 +61,7 @@ pub(crate) async fn finish<T: Transport>(io: &mut T, limits: LingerLimits) -> io
 /// Reads and discards until the peer ends, then gives the number of bytes it never acknowledged: 0
 /// unless a limit or an error ended the wait.
 pub(crate) async fn linger<T: Transport>(io: &mut T, limits: LingerLimits) -> usize {
+    io.lift_throttle();
     let end = Instant::now() + limits.total;
     let mut discarded = 0;
     while discarded < limits.bytes {

@@ -16,7 +16,7 @@ use adit_proto::address::{Place, Role, SocketOptions};
 
 use crate::endpoint::{self, Endpoint, Transport};
 use crate::tls::{self, ServerTls};
-use crate::{Address, AddressError, Blame, Code, Error, Result};
+use crate::{Address, AddressError, Blame, Code, Error, Limits, Result};
 
 /// What a server can be told to listen on: the text of an address, with its scheme, or an address.
 pub trait ToAddress {
@@ -98,6 +98,54 @@ impl From<std::os::unix::net::UnixListener> for ReadyListener {
     }
 }
 
+impl ReadyListener {
+    /// Where it listens.
+    pub fn endpoint(&self) -> Endpoint {
+        endpoint_of(&self.0)
+    }
+}
+
+/// A bound datagram socket that somebody else has opened: a UDP or a Unix socket of the standard library.
+#[derive(Debug)]
+pub struct ReadyDatagrams(DatagramDoor);
+
+impl ReadyDatagrams {
+    /// Where it receives; without a place if it is bound nowhere.
+    pub fn endpoint(&self) -> Endpoint {
+        let transport = match self.0 {
+            DatagramDoor::Udp(_) => Transport::Udp,
+            DatagramDoor::Unix(_) => Transport::UnixDatagram,
+        };
+        let unnamed = || Endpoint::named(transport, endpoint::Place::Unnamed);
+        self.0.socket().map_or_else(unnamed, |(endpoint, _)| endpoint)
+    }
+}
+
+impl From<UdpSocket> for ReadyDatagrams {
+    fn from(socket: UdpSocket) -> Self {
+        Self(DatagramDoor::Udp(socket))
+    }
+}
+
+impl From<std::os::unix::net::UnixDatagram> for ReadyDatagrams {
+    fn from(socket: std::os::unix::net::UnixDatagram) -> Self {
+        Self(DatagramDoor::Unix(socket))
+    }
+}
+
+/// A socket that a server listens on, as it really is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Door {
+    /// Its address.
+    pub endpoint: Endpoint,
+    /// Over IPv6, and never over IPv4.
+    pub is_v6_only: bool,
+    /// Bytes it answers per byte of a datagram peer that is not on loopback; none where there is no
+    /// such bound.
+    pub amplification: Option<u32>,
+}
+
 /// The sockets of one `listen` call: first what is asked for, then what was bound.
 pub(crate) struct Doors {
     address: Option<Address>,
@@ -114,6 +162,7 @@ pub(crate) struct Doors {
 }
 
 /// A bound datagram socket that belongs to no runtime yet.
+#[derive(Debug)]
 pub(crate) enum DatagramDoor {
     Udp(UdpSocket),
     Unix(std::os::unix::net::UnixDatagram),
@@ -155,6 +204,13 @@ impl Doors {
     pub(crate) fn ready(listener: ReadyListener) -> Self {
         let mut doors = Self::empty();
         doors.listeners.push(listener.0);
+        doors
+    }
+
+    /// A socket is one thread's: whoever opened it has not opened a group, over which peers are spread.
+    pub(crate) fn ready_datagrams(socket: ReadyDatagrams) -> Self {
+        let mut doors = Self::empty();
+        doors.datagrams.push(vec![Some(socket.0)]);
         doors
     }
 
@@ -234,7 +290,16 @@ impl Doors {
     /// Binds the datagram sockets, one per thread; gives their real addresses.
     pub(crate) fn open_datagrams(&mut self, threads: usize) -> Result<Vec<Endpoint>> {
         let Some(address) = self.address.clone() else {
-            return Ok(Vec::new());
+            if let Some(DatagramDoor::Udp(socket)) =
+                self.datagrams.iter().flatten().flatten().next()
+            {
+                // Else an answer could leave from another address than the one that was asked.
+                datagram::adopt(socket).map_err(|error| {
+                    Error::new(Code::Internal, Blame::Caller, "the datagram socket cannot be used")
+                        .with_source(error)
+                })?;
+            }
+            return Ok(self.sockets().into_iter().map(|(endpoint, _)| endpoint).collect());
         };
         self.bind_datagrams(&address, threads).map_err(|error| cannot_listen(&address, &error))
     }
@@ -278,6 +343,30 @@ impl Doors {
         let streams = self.listeners.iter().map(|it| (endpoint_of(it), it.as_fd().as_raw_fd()));
         let datagrams = self.datagrams.iter().flatten().flatten();
         streams.chain(datagrams.filter_map(DatagramDoor::socket)).collect()
+    }
+
+    /// Was it bound here, and not by somebody else?
+    pub(crate) fn is_own(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Each socket as it really is, groups as one.
+    pub(crate) fn describe(&self, limits: &Limits) -> Vec<Door> {
+        let streams = self.listeners.iter().map(|listener| Door {
+            endpoint: endpoint_of(listener),
+            is_v6_only: listen::is_v6_only(listener),
+            amplification: None,
+        });
+        let amplification = self.amplify.or_else(|| limits.amplification.at());
+        let first = |group: &Vec<Option<DatagramDoor>>| {
+            let door = group.first()?.as_ref()?;
+            let (endpoint, _) = door.socket()?;
+            let is_v6_only =
+                matches!(door, DatagramDoor::Udp(socket) if listen::is_v6_only(socket));
+            let amplification = amplification.filter(|_| !matches!(door, DatagramDoor::Unix(_)));
+            Some(Door { endpoint, is_v6_only, amplification })
+        };
+        streams.chain(self.datagrams.iter().filter_map(first)).collect()
     }
 
     /// The listening sockets of a thread.

@@ -7,17 +7,18 @@ use adit_net::listen::SocketFile;
 
 use crate::accept::accept;
 use crate::admission::close_refused;
-use crate::conn::{Io, Socket, Wire};
+use crate::conn::{Io, Share, Socket, Wire};
 use crate::conversation::Protocol;
 use crate::datagrams;
 use crate::endpoint::{Place, Transport};
 use crate::event::{Call, What};
 use crate::handler::{Open, Service};
-use crate::listen::{Doors, unix_place};
+use crate::listen::{Door, Doors, unix_place};
+use crate::observe::Observers;
 use crate::stream::{self, StreamService};
 use crate::tls::{self, ServerTls};
 use crate::worker::{Alive, Guest, Welcome, Worker};
-use crate::{Code, Codec, Endpoint, Limit, Result, conversation};
+use crate::{Code, Codec, Endpoint, Limits, Result, conversation};
 
 /// What a server can be made of: messages or raw streams. Sealed.
 pub trait Kind: Clone + Send + 'static + sealed::Sealed {
@@ -86,13 +87,12 @@ pub(crate) trait Listening<T>: Send {
     fn bind(&mut self, threads: usize) -> Result<Vec<Endpoint>>;
     /// The part for one thread, to be started there.
     fn part(&mut self, thread: usize) -> Part<T>;
-    /// The sockets: where each listens, and its descriptor.
+    /// The sockets that were bound here: where each listens, and its descriptor.
     fn sockets(&self) -> Vec<(Endpoint, i32)>;
+    /// All sockets, as they really are.
+    fn describe(&self, limits: &Limits) -> Vec<Door>;
     /// The files of Unix sockets, which are removed when the server is gone.
     fn files(&mut self) -> Vec<SocketFile>;
-    /// Bytes answered at most per byte received, where that is bounded; `by_default` if the address does
-    /// not say otherwise.
-    fn reply_cap(&self, by_default: Limit<u32>) -> Option<u32>;
 }
 
 /// Starts on a thread; gives what welcomes connections of this listener there.
@@ -119,23 +119,25 @@ impl<T: Open, C: Codec + Clone + Send> Listening<T> for Conversations<C> {
     }
 
     fn sockets(&self) -> Vec<(Endpoint, i32)> {
-        self.doors.sockets()
+        if self.doors.is_own() { self.doors.sockets() } else { Vec::new() }
+    }
+
+    fn describe(&self, limits: &Limits) -> Vec<Door> {
+        self.doors.describe(limits)
     }
 
     fn files(&mut self) -> Vec<SocketFile> {
         self.doors.take_files()
     }
 
-    fn reply_cap(&self, _by_default: Limit<u32>) -> Option<u32> {
-        None
-    }
-
     fn part(&mut self, thread: usize) -> Part<T> {
         let (listeners, codec) = (self.doors.listeners(thread), self.codec.clone());
         let tls = self.doors.tls.clone();
+        let outlives_us = !self.doors.is_own();
         Box::new(move |index, open, worker| {
             let welcome = secured(Rc::new(Greeter { open: Rc::clone(open), codec }), tls);
             for listener in listeners {
+                let listener = (listener, outlives_us);
                 watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
             Some(welcome)
@@ -162,22 +164,24 @@ impl<S: StreamService> Listening<S> for Streams {
     }
 
     fn sockets(&self) -> Vec<(Endpoint, i32)> {
-        self.doors.sockets()
+        if self.doors.is_own() { self.doors.sockets() } else { Vec::new() }
+    }
+
+    fn describe(&self, limits: &Limits) -> Vec<Door> {
+        self.doors.describe(limits)
     }
 
     fn files(&mut self) -> Vec<SocketFile> {
         self.doors.take_files()
     }
 
-    fn reply_cap(&self, _by_default: Limit<u32>) -> Option<u32> {
-        None
-    }
-
     fn part(&mut self, thread: usize) -> Part<S> {
         let (listeners, tls) = (self.doors.listeners(thread), self.doors.tls.clone());
+        let outlives_us = !self.doors.is_own();
         Box::new(move |index, service, worker| {
             let welcome = secured(Rc::new(Usher { service: Rc::clone(service) }), tls);
             for listener in listeners {
+                let listener = (listener, outlives_us);
                 watch_door(accept(listener, index, Rc::clone(&welcome), Rc::clone(worker)), worker);
             }
             Some(welcome)
@@ -204,15 +208,15 @@ impl<T: Open> Listening<T> for Datagrams {
     }
 
     fn sockets(&self) -> Vec<(Endpoint, i32)> {
-        self.doors.sockets()
+        if self.doors.is_own() { self.doors.sockets() } else { Vec::new() }
+    }
+
+    fn describe(&self, limits: &Limits) -> Vec<Door> {
+        self.doors.describe(limits)
     }
 
     fn files(&mut self) -> Vec<SocketFile> {
         self.doors.take_files()
-    }
-
-    fn reply_cap(&self, by_default: Limit<u32>) -> Option<u32> {
-        self.doors.amplify.or_else(|| by_default.at())
     }
 
     fn part(&mut self, thread: usize) -> Part<T> {
@@ -265,6 +269,11 @@ impl<T: Open, C: Codec + Clone> Welcome for Greeter<T, C> {
         tokio::task::spawn_local(async move {
             let free = || alive.free_slot();
             let closed = match io {
+                io if alive.peer.desk().throttle().is_some() => {
+                    // The events are told by the conversation already.
+                    let wire = Wire::of_peer(io, &peer, &Observers::default());
+                    conversation::run(Share(wire), protocol, peer, context, free).await
+                }
                 Io::Plain(Socket::Tcp(io)) => {
                     conversation::run(io, protocol, peer, context, free).await
                 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::budget::{Account, Budget};
 use crate::endpoint::Transport;
 use crate::idle::Mark;
+use crate::throttle::Throttle;
 use crate::{Code, Endpoint, Limits, tls};
 
 /// Who is at the other end. Cheap to clone; belongs to the conversation's thread.
@@ -185,6 +186,8 @@ pub(crate) struct Desk {
     account: Arc<Account>,
     /// Kept up to date while somebody may want to know how long it has been idle.
     mark: Option<Mark>,
+    /// Slows the peer, if its rate is bounded.
+    throttle: Option<Arc<Throttle>>,
     failure: RefCell<Option<(Code, String)>>,
     outside: RefCell<Option<Outside>>,
 }
@@ -216,11 +219,15 @@ struct Outside {
 
 impl Desk {
     pub(crate) fn new(limits: &Limits) -> Rc<Self> {
-        Self::counted(limits, None, &Arc::new(Budget::default()))
+        Self::bounded((limits, &Arc::default()), None, None)
     }
 
     /// One whose buffers count, and whose idle time too if there is a mark.
-    pub(crate) fn counted(limits: &Limits, mark: Option<Mark>, budget: &Arc<Budget>) -> Rc<Self> {
+    pub(crate) fn bounded(
+        (limits, budget): (&Limits, &Arc<Budget>),
+        mark: Option<Mark>,
+        throttle: Option<Arc<Throttle>>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             waker: RefCell::new(Waker::noop().clone()),
             inbox: RefCell::default(),
@@ -232,6 +239,7 @@ impl Desk {
             is_shed: Cell::new(false),
             account: Account::new(budget),
             mark,
+            throttle,
             failure: RefCell::default(),
             outside: RefCell::default(),
         })
@@ -333,6 +341,10 @@ impl Desk {
 
     pub(crate) fn mark(&self) -> Option<&Mark> {
         self.mark.as_ref()
+    }
+
+    pub(crate) fn throttle(&self) -> Option<&Arc<Throttle>> {
+        self.throttle.as_ref()
     }
 
     /// Notes why the conversation has to end; the first reason counts.

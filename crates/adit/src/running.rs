@@ -16,12 +16,12 @@ use crate::admission::Invited;
 use crate::context::{Context, Totals};
 use crate::drain::{self, Report};
 use crate::event::{Call, What};
-use crate::listen::usage;
+use crate::listen::{Door, usage};
 use crate::listening::{Kind, Listening, Part};
 use crate::observe::Observers;
 use crate::tls::ServerTls;
 use crate::worker::{MAILBOX, Mail, Shared, Worker};
-use crate::{Blame, Code, Endpoint, Error, Limits, Result, room};
+use crate::{AccessList, Blame, Code, Endpoint, Error, Limits, Result, room};
 
 /// How long a server drains after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -34,8 +34,7 @@ pub struct Running {
     endpoints: Vec<Vec<Endpoint>>,
     /// For each listener its settings of TLS, if it speaks that.
     tls: Vec<Option<ServerTls>>,
-    /// For each listener how many bytes it answers per byte received, where that is bounded.
-    reply_caps: Vec<Option<u32>>,
+    doors: Vec<Door>,
     shared: Arc<Shared>,
     totals: Arc<Totals>,
     observers: Observers,
@@ -134,14 +133,14 @@ impl<K: Kind> Bound<K> {
                 tell_door(&observers, &endpoint, fd);
             }
         }
+        let doors = listeners.iter().flat_map(|listener| listener.describe(&limits)).collect();
         let (mailboxes, letters): (Vec<_>, Vec<_>) =
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
         let shared = Arc::new(Shared::new(mailboxes, &limits, once, invited));
-        let cap = limits.amplification;
         let mut running = Running {
             tls: listeners.iter().map(|listener| listener.tls().cloned()).collect(),
             endpoints,
-            reply_caps: listeners.iter().map(|listener| listener.reply_cap(cap)).collect(),
+            doors,
             shared,
             totals: Arc::default(),
             observers: observers.clone(),
@@ -258,12 +257,14 @@ impl Running {
         self.endpoints.iter().flatten()
     }
 
-    /// The same, each with how many bytes at most are answered there per byte received from a source that
-    /// is not on loopback ([`Limits::amplification`], or `amplify` of its address); none over streams,
-    /// and where there is no such limit.
-    pub fn reply_caps(&self) -> impl Iterator<Item = (&Endpoint, Option<u32>)> {
-        let calls = self.endpoints.iter().zip(&self.reply_caps);
-        calls.flat_map(|(endpoints, cap)| endpoints.iter().map(|endpoint| (endpoint, *cap)))
+    /// The sockets the server listens on, as they really are.
+    pub fn doors(&self) -> &[Door] {
+        &self.doors
+    }
+
+    /// Most connections at once: what the limits say, or what descriptors allow if that is less.
+    pub fn conversations_max(&self) -> usize {
+        self.shared.permits_max
     }
 
     /// Takes what is queued, closes the doors and finishes what there is; cuts the rest after
@@ -312,6 +313,53 @@ impl Running {
         // What is cut counts too.
         this.stop();
         (report, this.stats())
+    }
+
+    /// Says anew who may come, as [`Server::access`](crate::Server::access) said first; none is
+    /// everybody. Returns when every I/O thread goes by it.
+    ///
+    /// It is for those who come: conversations that have begun go on, whoever they are with, and so do
+    /// datagram peers until they have been silent for `limits.datagram_peer`.
+    ///
+    /// ```
+    /// # async fn f() -> adit::Result {
+    /// use adit::{AccessList, prelude::*};
+    /// let echo = Server::new(fast(|msg, out| out.send(msg)));
+    /// let running = echo.listen("tcp://127.0.0.1:0", Lines::new()).start()?;
+    /// let office = AccessList::allow_only(["10.0.0.0/8".parse().unwrap()]);
+    /// running.set_access(Some(office)).await;
+    /// # Ok(()) }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
+    /// ```
+    ///
+    /// # Cancel safety
+    /// After a dropped call some threads may go by the new list and others by the old one.
+    pub async fn set_access(&self, list: Option<AccessList>) {
+        let list = list.map(Arc::new);
+        for mailbox in &self.shared.mailboxes {
+            // A thread that is gone lets nobody in.
+            drop(mailbox.send(Mail::Access(list.clone())).await);
+        }
+        self.pulse().await;
+    }
+
+    /// Waits until every I/O thread has answered: none is held up by a handler. A watchdog can be fed
+    /// behind it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn pulse(&self) {
+        let mut answers = Vec::with_capacity(self.shared.mailboxes.len());
+        for mailbox in &self.shared.mailboxes {
+            let (answer, answered) = oneshot::channel();
+            if mailbox.send(Mail::Ask(answer)).await.is_ok() {
+                answers.push(answered);
+            }
+        }
+        for answered in answers {
+            // A thread that has ended meanwhile is held up by nothing.
+            drop(answered.await);
+        }
     }
 
     /// Counts so far.

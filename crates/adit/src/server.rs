@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::admission::Invited;
 use crate::event::Role;
 use crate::handler::Service;
-use crate::listen::{Doors, ReadyListener, ToAddress};
+use crate::listen::{Doors, ReadyDatagrams, ReadyListener, ToAddress};
 use crate::listening::{Bytestreams, Conversations, Datagrams, Kind, Listening, Messages, Streams};
 use crate::observe::{Observer, Observers};
 use crate::running::{Bound, Running, Signals};
@@ -61,7 +61,8 @@ impl<V: Service> Server<Messages<V>> {
         self
     }
 
-    /// Takes a ready listening socket, for a port that outlives the process.
+    /// Takes a ready listening socket, for a port that outlives the process. In a drain, whoever waits in
+    /// its queue is left there for the next one.
     #[must_use]
     pub fn listen_on<C: Codec + Clone + Send>(
         mut self,
@@ -77,11 +78,22 @@ impl<V: Service> Server<Messages<V>> {
     #[must_use]
     #[doc(alias = "serverSocket")]
     pub fn listen_datagrams(mut self, address: impl ToAddress) -> Self {
-        self.listeners.push(Doors::datagrams(&address).map(|doors| {
+        self.push_datagrams(Doors::datagrams(&address));
+        self
+    }
+
+    /// Takes a ready datagram socket, for one that outlives the process. It is served on one I/O thread.
+    #[must_use]
+    pub fn listen_datagrams_on(mut self, socket: impl Into<ReadyDatagrams>) -> Self {
+        self.push_datagrams(Ok(Doors::ready_datagrams(socket.into())));
+        self
+    }
+
+    fn push_datagrams(&mut self, doors: Result<Doors>) {
+        self.listeners.push(doors.map(|doors| {
             let listening: Box<dyn Listening<V::Open>> = Box::new(Datagrams { doors });
             listening
         }));
-        self
     }
 
     fn push<C: Codec + Clone + Send>(&mut self, doors: Result<Doors>, codec: C) {
@@ -106,7 +118,7 @@ impl<S: StreamService> Server<Bytestreams<S>> {
         self
     }
 
-    /// Takes a ready listening socket.
+    /// Takes a ready listening socket, as [`Server::listen_on`] of a server of messages does.
     #[must_use]
     pub fn listen_on(mut self, listener: impl Into<ReadyListener>) -> Self {
         self.push(Ok(Doors::ready(listener.into())));
@@ -163,7 +175,7 @@ impl<K: Kind> Server<K> {
     /// ```
     #[must_use]
     pub fn access(mut self, list: AccessList) -> Self {
-        self.invited.access = Some(list);
+        self.invited.access = Some(Arc::new(list));
         self
     }
 

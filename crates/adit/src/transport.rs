@@ -30,6 +30,8 @@ pub(crate) trait Transport: Unpin + 'static {
     fn descriptor(&self) -> Option<i32>;
     /// Makes the coming close a reset, where there is such a thing: what is still owed is given up.
     fn abort(&self) {}
+    /// From now on nothing is slowed that a rate slows.
+    fn lift_throttle(&self) {}
 }
 
 macro_rules! of_tokio {

@@ -11,7 +11,7 @@ use std::sync::atomic::{
 
 use adit_net::accept::Accepted;
 use adit_proto::sources::Fault;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::admission::{Admission, Invited, Ticket};
@@ -21,7 +21,8 @@ use crate::context::Context;
 use crate::idle::IdleBook;
 use crate::introduction::greet;
 use crate::peer::{Desk, Peer};
-use crate::{Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room, tls};
+use crate::throttle::Meters;
+use crate::{AccessList, Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room, tls};
 
 /// What the threads of a server share.
 pub(crate) struct Shared {
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) permits_max: usize,
     pub(crate) admission: Admission,
     pub(crate) budget: Arc<Budget>,
+    /// How fast bytes of each source may go, if that is bounded.
+    pub(crate) meters: Option<Meters>,
     /// Who has been idle for longest, where somebody may have to make room.
     pub(crate) idle_book: Option<IdleBook>,
     /// The doors close behind the first connection.
@@ -74,6 +77,7 @@ impl Shared {
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
             permits_max,
             admission: Admission::new(limits, invited),
+            meters: limits.byte_rate.at().map(Meters::new),
             idle_book: (limits.when_full == WhenFull::Shed).then(IdleBook::default),
             once,
             shut: Notify::new(),
@@ -170,6 +174,10 @@ pub(crate) enum Mail {
     Room(room::Letter),
     /// Change your course.
     Order(Order),
+    /// Who may come from now on.
+    Access(Option<Arc<AccessList>>),
+    /// Say that you have come so far.
+    Ask(oneshot::Sender<()>),
 }
 
 pub(crate) type Mailbox = mpsc::Sender<Mail>;
@@ -228,12 +236,15 @@ pub(crate) struct Worker {
     pub(crate) context: Rc<Context>,
     desks: RefCell<HashMap<u64, Rc<Desk>>>,
     order: watch::Sender<Order>,
+    /// Who may come.
+    pub(crate) access: RefCell<Option<Arc<AccessList>>>,
 }
 
 impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, context: Rc<Context>) -> Rc<Self> {
         let (order, _) = watch::channel(Order::Serve);
-        Rc::new(Self { index, shared, context, desks: RefCell::default(), order })
+        let access = RefCell::new(shared.admission.access.clone());
+        Rc::new(Self { index, shared, context, desks: RefCell::default(), order, access })
     }
 
     /// The course of this thread and its changes.
@@ -263,6 +274,9 @@ impl Worker {
                 Mail::Lighten => self.lighten(),
                 Mail::Room(letter) => room::deliver(&letter),
                 Mail::Order(order) => self.follow(order),
+                Mail::Access(list) => drop(self.access.replace(list)),
+                // Whoever has asked may not wait any more.
+                Mail::Ask(answer) => drop(answer.send(())),
             }
         }
     }
@@ -300,7 +314,11 @@ impl Worker {
         // Datagrams take no permit, and their peers can give none back.
         let book = self.shared.idle_book.as_ref().filter(|_| permit.is_some());
         let mark = book.map(|book| book.enter(number, self.index));
-        let desk = Desk::counted(&self.context.limits, mark, &self.shared.budget);
+        let meters = self.shared.meters.as_ref();
+        let throttle = meters
+            .map(|meters| Arc::new(meters.throttle(number, &remote, &self.context.observers)));
+        let (limits, budget) = (&self.context.limits, &self.shared.budget);
+        let desk = Desk::bounded((limits, budget), mark, throttle);
         // Accepted or handed over after the order: nobody would tell it any more.
         if *self.order.borrow() == Order::Drain {
             desk.end();

@@ -325,3 +325,63 @@ fn turning_ten_thousand_away_leaves_nothing_behind() {
     }
     assert!(events <= 20, "{events} events about {count} refusals");
 }
+
+#[test]
+fn a_new_list_is_for_those_who_come_and_those_who_are_there_stay() {
+    let server = Server::new(upper())
+        .listen("tcp://127.0.0.1:0", Lines::new())
+        .listen_datagrams("udp://127.0.0.1:0")
+        .start()
+        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut there, there_udp) = (from(2, server.addr(0)), udp_client_at(2, server.addr(1)));
+    assert!(is_served(&mut there));
+    assert_eq!(ask_udp(&there_udp, b"hello"), b"HELLO");
+
+    let third = AccessList::allow_only(["127.0.0.3".parse().unwrap()]);
+    runtime.block_on(server.set_access(Some(third)));
+    // On whichever thread they come: all of them go by it.
+    for _ in 0..20 {
+        assert!(is_turned_away(from(2, server.addr(0))));
+        assert!(is_served(&mut from(3, server.addr(0))));
+    }
+    assert!(is_served(&mut there));
+    assert_eq!(ask_udp(&there_udp, b"hello"), b"HELLO");
+
+    runtime.block_on(server.set_access(None));
+    assert!(is_served(&mut from(2, server.addr(0))));
+}
+
+/// A UDP client at 127.0.0.HOST.
+fn udp_client_at(host: u8, server: &Endpoint) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0)).unwrap();
+    socket.connect(server.socket_addr().unwrap()).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+/// One thread is held up by a handler: the pulse waits for it, and for it alone.
+#[test]
+fn the_pulse_of_a_server_waits_for_a_handler_that_holds_its_thread() {
+    let (go_on, wait) = std::sync::mpsc::sync_channel::<()>(1);
+    let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
+    let (began, has_begun) = std::sync::mpsc::sync_channel(1);
+    let service = fast(move |msg, out| {
+        began.send(()).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        out.send(msg);
+    });
+    let server = Server::new(service).listen("tcp://127.0.0.1:0", Lines::new());
+    let server = server.threads(2).start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(server.pulse());
+    let mut stream = client(server.addr(0));
+    stream.write_all(b"hello\n").unwrap();
+    has_begun.recv_timeout(DEADLINE).unwrap();
+    let soon = Duration::from_millis(50);
+    let pulse = runtime.block_on(async { tokio::time::timeout(soon, server.pulse()).await });
+    assert!(pulse.is_err());
+    go_on.send(()).unwrap();
+    runtime.block_on(server.pulse());
+    assert_eq!(common::read_lines(&mut stream, 1), ["hello"]);
+}

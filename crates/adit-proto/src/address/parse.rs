@@ -34,9 +34,8 @@ const fn plain(transport: Transport) -> Scheme {
 }
 
 /// Schemes of the grammar that later versions serve.
-const LATER: [&str; 11] = [
-    "file", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp", "farm", "http", "https",
-];
+const LATER: [&str; 11] =
+    ["file", "unix-seq", "quic", "ws", "wss", "vsock", "dtls", "sctp", "farm", "http", "https"];
 
 /// Schemes of sockets that are not made here: only who starts a server knows what they are.
 const PASSED: [&str; 2] = ["fd", "systemd"];

@@ -176,15 +176,7 @@ impl What<'_> {
                 field(line, ',', "fatal", fatal);
             }
             Self::Drain | Self::Reload => {}
-            Self::Counts { open, conversations, errors, refused, dropped, bytes_in, bytes_out } => {
-                field(line, ',', "open", open);
-                field(line, ',', "conns", conversations);
-                field(line, ',', "errors", errors);
-                field(line, ',', "refused", refused);
-                field(line, ',', "dropped", dropped);
-                field(line, ',', "in", bytes_in);
-                field(line, ',', "out", bytes_out);
-            }
+            Self::Counts { .. } => self.count_fields(line),
             Self::Summary { conversations, bytes_in, bytes_out, errors, dropped, exit, code } => {
                 field(line, ',', "conns", conversations);
                 field(line, ',', "in", bytes_in);
@@ -199,6 +191,21 @@ impl What<'_> {
 }
 
 impl What<'_> {
+    fn count_fields(&self, line: &mut String) {
+        let Self::Counts { open, conversations, errors, refused, dropped, bytes_in, bytes_out } =
+            self
+        else {
+            return;
+        };
+        field(line, ',', "open", open);
+        field(line, ',', "conns", conversations);
+        field(line, ',', "errors", errors);
+        field(line, ',', "refused", refused);
+        field(line, ',', "dropped", dropped);
+        field(line, ',', "in", bytes_in);
+        field(line, ',', "out", bytes_out);
+    }
+
     fn call_fields(&self, line: &mut String) {
         let Self::Call { call, fd, local, took, code } = self else { return };
         if let Some(fd) = fd {

@@ -16,6 +16,7 @@ use crate::event::{Call, Direction, What};
 use crate::idle::Mark;
 use crate::observe::{self, Observers};
 use crate::peer::Peer;
+use crate::throttle::Throttle;
 use crate::transport::Transport;
 
 /// A stream socket that both halves and the engine share.
@@ -45,6 +46,8 @@ pub(crate) struct Wire {
     mark: Option<Mark>,
     /// Where what is held for it counts, if it belongs to a server.
     pub(crate) account: Option<Arc<Account>>,
+    /// Slows the peer, if its rate is bounded.
+    throttle: Option<Arc<Throttle>>,
 }
 
 /// Who waits for our direction to end: the last to poll is the one the socket knows, and wakes the others.
@@ -103,6 +106,7 @@ impl Wire {
         let mut wire = Self::new(io, ends, observers);
         (wire.via, wire.mark) = (peer.via().cloned(), peer.desk().mark().cloned());
         wire.account = Some(Arc::clone(peer.desk().account()));
+        wire.throttle = peer.desk().throttle().cloned();
         Arc::new(wire)
     }
 
@@ -136,6 +140,7 @@ impl Wire {
             via: None,
             mark: None,
             account: None,
+            throttle: None,
         }
     }
 
@@ -169,6 +174,21 @@ impl Wire {
 
     pub(crate) fn began(&self) -> Instant {
         self.began
+    }
+
+    /// How many bytes may go now.
+    fn poll_throttle(&self, cx: &mut Context<'_>, dir: Direction, want: usize) -> Poll<usize> {
+        match &self.throttle {
+            Some(throttle) => throttle.poll_take(cx, dir, want),
+            None => Poll::Ready(want),
+        }
+    }
+
+    /// Those that did not go may go later.
+    fn give_back(&self, dir: Direction, bytes: usize) {
+        if let Some(throttle) = &self.throttle {
+            throttle.give_back(dir, bytes);
+        }
     }
 
     /// The server is to end: the reader learns it once nothing is left to read.
@@ -289,9 +309,15 @@ impl Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(self.io.poll_read(cx, buf))?;
-        let fresh = buf.filled().get(before..).unwrap_or_default();
+        let want = buf.remaining();
+        let may = ready!(self.poll_throttle(cx, Direction::In, want));
+        let space = buf.initialize_unfilled_to(may);
+        let mut part = ReadBuf::new(space);
+        let polled = self.io.poll_read(cx, &mut part);
+        let bytes = part.filled().len();
+        self.give_back(Direction::In, may - bytes);
+        ready!(polled)?;
+        let fresh = &space[..bytes];
         if fresh.is_empty() {
             if !self.peer_ended.swap(true, Relaxed) {
                 self.tell_end(Some(observe::now()), Direction::In);
@@ -304,19 +330,23 @@ impl Wire {
             let what = || What::Data { dir: Direction::In, seq, off, bytes: fresh };
             tap.observers.emit_of(self.number, &self.remote, what);
         }
-        self.bytes_in.fetch_add(fresh.len() as u64, Relaxed);
+        buf.advance(bytes);
+        self.bytes_in.fetch_add(bytes as u64, Relaxed);
         self.last_byte_ms.store(self.now_ms(), Relaxed);
         self.touch();
         Poll::Ready(Ok(()))
     }
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let may = ready!(self.poll_throttle(cx, Direction::Out, buf.len()));
         let at = self.tap.as_ref().map(|_| observe::now());
         self.touch();
-        let Poll::Ready(written) = self.io.poll_write(cx, buf) else {
+        let Poll::Ready(written) = self.io.poll_write(cx, &buf[..may]) else {
+            self.give_back(Direction::Out, may);
             self.note_stall();
             return Poll::Pending;
         };
+        self.give_back(Direction::Out, may - written.as_ref().map_or(0, |bytes| *bytes));
         let bytes = written?;
         if let Some(tap) = &self.tap {
             let seq = tap.writes.fetch_add(1, Relaxed);
@@ -371,5 +401,13 @@ impl Transport for Share {
     }
     fn descriptor(&self) -> Option<i32> {
         Some(self.0.io.descriptor())
+    }
+    fn abort(&self) {
+        self.0.abort();
+    }
+    fn lift_throttle(&self) {
+        if let Some(throttle) = &self.0.throttle {
+            throttle.lift();
+        }
     }
 }

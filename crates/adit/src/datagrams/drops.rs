@@ -26,20 +26,23 @@ pub(super) enum Reason {
     InFlight(usize),
     /// So many peers are remembered already; the oldest went.
     Peers(usize),
+    /// More bytes a second than its source may send, or be sent.
+    ByteRate(u64),
 }
 
 impl Reason {
-    const KINDS: usize = 6;
+    const KINDS: usize = 7;
 
     /// Name and value, as events tell them, and the place among the counts.
-    fn limit(self) -> (&'static str, usize, usize) {
+    fn limit(self) -> (&'static str, u64, usize) {
         match self {
             Self::Queue => ("receive-queue", 0, 0),
             Self::Reflection => ("reflection", 0, 1),
             Self::Loop => ("loop", 0, 2),
             Self::Amplification => ("amplification", 0, 3),
-            Self::InFlight(most) => ("in-flight", most, 4),
-            Self::Peers(most) => ("datagram-peers", most, 5),
+            Self::InFlight(most) => ("in-flight", most as u64, 4),
+            Self::Peers(most) => ("datagram-peers", most as u64, 5),
+            Self::ByteRate(per_second) => ("byte-rate", per_second, 6),
         }
     }
 }
@@ -118,7 +121,7 @@ impl Tally {
         let Some((reason, of)) = self.one.take().filter(|_| count > 0) else { return };
         self.told = Some(Instant::now());
         let (name, value, _) = reason.limit();
-        let what = || What::Limit { name, value: value as u64, action: Action::Drop, count };
+        let what = || What::Limit { name, value, action: Action::Drop, count };
         match of {
             Some((None, remote)) => context.observers.emit_about(&remote, what),
             Some((Some(number), remote)) => context.observers.emit_of(number, &remote, what),

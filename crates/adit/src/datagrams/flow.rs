@@ -205,6 +205,9 @@ impl<H: Handler> Flow<H> {
         if self.ended.is_some() {
             return;
         }
+        if !self.may_pass(Direction::In, data.len()) {
+            return self.dropped(self.byte_rate(), outbox);
+        }
         if self.returns.as_mut().is_some_and(|returns| returns.is_loop(data)) {
             return self.dropped(Reason::Loop, outbox);
         }
@@ -307,6 +310,9 @@ impl<H: Handler> Flow<H> {
         if !self.may_send(msg.len()) {
             return self.dropped(Reason::Amplification, outbox);
         }
+        if !self.may_pass(Direction::Out, msg.len()) {
+            return self.dropped(self.byte_rate(), outbox);
+        }
         if !outbox.batch.push(msg, &self.to, self.local) {
             // A Unix client without a name cannot be answered.
             return self.fail(Code::NoAddress, "the peer has no address to answer to");
@@ -329,6 +335,18 @@ impl<H: Handler> Flow<H> {
             Answering::At(rate) => rate.take(&mut self.answer_due, observe::now()).is_ok(),
         };
         is_in_time && self.share.as_ref().is_none_or(|share| share.may_send(bytes))
+    }
+
+    /// May so many bytes of its source pass now? What may not is dropped: to read it later would hold up
+    /// everybody.
+    fn may_pass(&self, dir: Direction, bytes: usize) -> bool {
+        let throttle = self.alive.peer.desk().throttle();
+        throttle.is_none_or(|throttle| throttle.may_pass(dir, bytes))
+    }
+
+    fn byte_rate(&self) -> Reason {
+        let throttle = self.alive.peer.desk().throttle();
+        Reason::ByteRate(throttle.map_or(0, |throttle| throttle.bytes_per_second()))
     }
 
     fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) {

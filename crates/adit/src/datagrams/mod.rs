@@ -182,7 +182,7 @@ impl<T: Open> ServerSocket<T> {
     /// A new flow, for a peer that has none; none if the peer is not to be answered.
     fn newcomer(&mut self, from: &DatagramPeer, local: Option<Local>) -> Option<u64> {
         let remote = endpoint(self.transport, from);
-        if let Err(refusal) = self.worker.shared.admission.invites(&remote) {
+        if let Err(refusal) = self.worker.invites(&remote) {
             self.worker.refuse(refusal, &remote);
             return None;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::admission::Invited;
 use crate::event::{Role, What};
-use crate::listen::{ToAddress, bad_address, usage};
+use crate::listen::{ReadyDatagrams, ReadyListener, ToAddress, bad_address, usage};
 use crate::listening::Kind;
 use crate::observe::{Observer, Observers, Told};
 use crate::running::Signals;
@@ -56,6 +56,8 @@ pub struct Forward {
     target: Address,
     dial: Dial,
     addresses: Vec<Result<Address>>,
+    listeners: Vec<ReadyListener>,
+    sockets: Vec<ReadyDatagrams>,
     limits: Limits,
     invited: Invited,
     tls: Option<ServerTls>,
@@ -87,6 +89,8 @@ impl Forward {
             target,
             dial: Dial::new().stall(stall),
             addresses: Vec::new(),
+            listeners: Vec::new(),
+            sockets: Vec::new(),
             limits: Limits { stall, ..Limits::default() },
             invited: Invited::default(),
             tls: None,
@@ -102,6 +106,20 @@ impl Forward {
     pub fn listen(mut self, address: impl ToAddress) -> Self {
         let address = address.to_address().and_then(|address| self.fits(address));
         self.addresses.push(address);
+        self
+    }
+
+    /// Takes a ready listening socket, whose connections go on to a target of connections.
+    #[must_use]
+    pub fn listen_on(mut self, listener: impl Into<ReadyListener>) -> Self {
+        self.listeners.push(listener.into());
+        self
+    }
+
+    /// Takes a ready datagram socket, whose datagrams go on to a target of datagrams.
+    #[must_use]
+    pub fn listen_datagrams_on(mut self, socket: impl Into<ReadyDatagrams>) -> Self {
+        self.sockets.push(socket.into());
         self
     }
 
@@ -139,7 +157,7 @@ impl Forward {
     /// Lets in only those whom the list allows; as [`Server::access`].
     #[must_use]
     pub fn access(mut self, list: AccessList) -> Self {
-        self.invited.access = Some(list);
+        self.invited.access = Some(Arc::new(list));
         self
     }
 
@@ -194,7 +212,8 @@ impl Forward {
     /// An address is malformed, taken or not permitted, or the two do not fit together. Whether the
     /// target is there is not asked before a client comes.
     pub fn start(self) -> Result<Running> {
-        let Self { target, dial, addresses, mut limits, .. } = self;
+        self.ready_sockets_fit()?;
+        let Self { target, dial, addresses, listeners, sockets, mut limits, .. } = self;
         let Self { invited, tls, proxy_header, threads, once, observers, .. } = self;
         if proxy_header.is_some() && target.transport.is_datagram() {
             return Err(usage(&format!("a PROXY header cannot be sent to {target}"))
@@ -220,10 +239,13 @@ impl Forward {
             for address in addresses {
                 server = server.listen_datagrams(address);
             }
+            for socket in sockets {
+                server = server.listen_datagrams_on(socket);
+            }
             return server.start();
         }
         let threads_used = threads.unwrap_or_else(crate::server::threads);
-        let most = pairs_of_descriptors(threads_used, addresses.len());
+        let most = pairs_of_descriptors(threads_used, addresses.len() + listeners.len());
         let asked = limits.conversations.at();
         limits.conversations = Limit::At(asked.map_or(most, |asked| asked.min(most)));
         let route = Arc::new(Route { target, dial, proxy_header, observers: observers.clone() });
@@ -233,7 +255,22 @@ impl Forward {
         for address in addresses {
             server = server.listen(address);
         }
+        for listener in listeners {
+            server = server.listen_on(listener);
+        }
         server.start()
+    }
+
+    fn ready_sockets_fit(&self) -> Result<()> {
+        let (fits, kind) = match self.target.transport.is_datagram() {
+            true => (self.listeners.is_empty(), "a listening socket of streams"),
+            false => (self.sockets.is_empty(), "a socket of datagrams"),
+        };
+        if fits {
+            return Ok(());
+        }
+        let what = format!("{kind} cannot be forwarded to {}", self.target);
+        Err(usage(&what).with_hint("streams go to streams, datagrams to datagrams"))
     }
 
     /// Starts and runs until a signal; as [`Server::run`].
