@@ -19,7 +19,7 @@ const OVERVIEW: &str = "\
 
 {all-args}
 
-ADDR: 8080, :80, HOST:PORT, udp://53, ./a; adit help addresses|eof|udp|tls|programs|exit-codes|json
+ADDR: 8080, HOST:PORT, udp://53; adit help addresses|eof|udp|tls|programs|service|exit-codes|json
 ";
 
 /// Client/server programs over TCP, UDP and Unix sockets.
@@ -88,6 +88,8 @@ pub(crate) enum Topic {
     Tls,
     /// Programs behind connections: -- CMD.
     Programs,
+    /// A server among services: passed sockets, signals, reload.
+    Service,
     /// What the exit status says.
     ExitCodes,
     /// The events of --json.
@@ -151,8 +153,8 @@ pub(crate) struct Connect {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// A service (echo upper discard daytime time chargen chat) and where to serve it; without a
-    /// service, talk to all clients by hand
-    #[arg(required = true, num_args = 1.., value_name = "[SERVICE] ADDR")]
+    /// service, talk to all clients by hand; without an address, at the sockets that were passed
+    #[arg(num_args = 1.., value_name = "[SERVICE] ADDR")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
     pub(crate) net: Net,
@@ -388,6 +390,9 @@ pub(crate) struct House {
     /// Write the same lines to standard output
     #[arg(long)]
     pub(crate) print_addr: bool,
+    /// Let SIGHUP read the files of --allow and --deny again, as it does without a terminal
+    #[arg(long)]
+    pub(crate) reload: bool,
     #[command(flatten)]
     pub(crate) gate: Gate,
 }
@@ -406,6 +411,9 @@ pub(crate) struct Gate {
     /// New connections a second of one such source, twice as many at once; not counted on this machine
     #[arg(long, value_name = "N|off", value_parser = parse_rate, allow_negative_numbers = true, default_value = "50")]
     pub(crate) conn_rate: adit::Limit<adit::Rate>,
+    /// Bytes a second of one such source, each way, on this machine too: it is slowed, datagrams dropped
+    #[arg(long, value_name = "RATE|off", value_parser = parse_byte_rate, allow_negative_numbers = true, default_value = "off")]
+    pub(crate) byte_rate: adit::Limit<adit::ByteRate>,
     /// Connections begin with a PROXY header (v1 or v2) that names the client; needs --proxy-from
     #[arg(long)]
     pub(crate) proxy_in: bool,
@@ -784,6 +792,17 @@ fn parse_rate(text: &str) -> Result<adit::Limit<adit::Rate>, BadValue> {
                 let burst = per_second.saturating_mul(2);
                 Ok(adit::Limit::At(adit::Rate { per_second, burst }))
             }
+        },
+    }
+}
+
+fn parse_byte_rate(text: &str) -> Result<adit::Limit<adit::ByteRate>, BadValue> {
+    let hint = "write bytes a second, as in 64kB/s or 1MB/s, or off";
+    match text {
+        "off" => Ok(adit::Limit::Off),
+        text => match parse_size(text.strip_suffix("/s").unwrap_or(text)) {
+            Ok(0) | Err(_) => Err(BadValue::new(text, "rate", hint)),
+            Ok(bytes) => Ok(adit::Limit::At(adit::ByteRate::per_second(bytes))),
         },
     }
 }

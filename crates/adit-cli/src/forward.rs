@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use adit::address::Exec;
-use adit::{Address, Code, Dial, Limit, Limits, ProxyVersion, Running};
+use adit::{Address, Code, Dial, Endpoint, Limit, Limits, ProxyVersion, Running};
 
-use crate::args::{self, Forward, ForwardLimits, Tls};
-use crate::complaint::usage;
+use crate::args::{self, Forward, ForwardLimits, Net, Tls};
+use crate::complaint::{quoted, usage};
 use crate::exit::Exit;
-use crate::house::{self, Gate, House, Ready, Taken, announce};
+use crate::house::{
+    self, Exposure, Gate, House, Passed, Places, Ready, Taken, announce, is_passed,
+};
 use crate::program::Behind;
 use crate::resolve::Target;
 use crate::say::{Part, Voice};
@@ -18,21 +20,21 @@ use crate::{program, resolve, runtime, secure};
 /// Runs the command.
 pub(crate) fn run(args: &Forward) -> Exit {
     // Before anything else is opened, which could get the number.
-    let taken = Taken::of(&args.house);
+    let taken = Taken::of(&args.house, &args.words);
     let voice = Voice::of(&args.say, Part::Relay, &args.watch);
-    let forwarded = taken.ready(&args.house).and_then(|ready| {
+    let forwarded = taken.split(&args.house).and_then(|(ready, passed)| {
         voice.begin_files(&args.watch)?;
-        let (listen, target) = resolve::pair(&args.words, &args.net, "forward")?;
-        let (onward, gate) = match target {
+        let (places, target) = between(&args.words, (&args.net, "forward"), passed, &voice)?;
+        let onward = match target {
             Target::Socket(target) => {
                 program::no_flags(&args.env, Some(&args.behind), program::AS_TARGET)?;
-                to_socket(args, listen, target, &voice)?
+                to_socket(args, places, target, &voice)?
             }
-            Target::Program(exec) => to_program(args, listen, &exec, &voice)?,
+            Target::Program(exec) => to_program(args, places, &exec, &voice)?,
         };
         // With the old limit it forwards fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
-        runtime::block_on(forward(args, (onward, gate), ready, &voice))?
+        runtime::block_on(forward(args, onward, ready, &voice))?
     });
     let exit = forwarded.unwrap_or_else(|error| {
         voice.error(&error);
@@ -42,49 +44,64 @@ pub(crate) fn run(args: &Forward) -> Exit {
 }
 
 /// What goes on, and to where.
-enum Onward {
+struct Onward {
+    to: To,
+    gate: Gate,
+    /// Sockets that were passed, and their names.
+    passed: Vec<(Endpoint, String)>,
+    /// The program, and as whom it runs.
+    runs: Option<String>,
+}
+
+enum To {
     Socket(Box<adit::Forward>),
-    Program(Behind, Vec<Address>),
+    Program(Box<Behind>, Places),
 }
 
 fn to_socket(
     args: &Forward,
-    mut listen: Vec<Address>,
+    mut places: Places,
     mut target: Address,
     voice: &Voice,
-) -> adit::Result<(Onward, Gate)> {
-    let tls = secure::relay(&mut listen, &mut target, &args.tls, voice)?;
+) -> adit::Result<Onward> {
+    let passed = places.names();
+    let tls = places.secured(args.tls.tls.as_deref() == Some("auto"), |listen| {
+        secure::relay(listen, &mut target, &args.tls, voice)
+    })?;
     let gate = Gate::of(&args.house, tls)?;
     let limits = limits((&args.limits, &args.tls), &gate);
     let dial = resolve::dial(&args.net, &args.client, &args.tls).stall(limits.stall);
     let relay = relay(dial, &target, limits, args.proxy_out)?;
-    let relay = route(gate.guard_relay(relay), listen, &target, &gate)?;
+    let relay = route(gate.guard_relay(relay), &places, &target, &gate)?;
     let relay = if args.house.once { relay.once() } else { relay };
-    Ok((Onward::Socket(Box::new(relay)), gate))
+    Ok(Onward { to: To::Socket(Box::new(relay)), gate, passed, runs: None })
 }
 
 /// A process for each connection or datagram, under the same rules as that of `serve`.
 fn to_program(
     args: &Forward,
-    mut listen: Vec<Address>,
+    mut places: Places,
     exec: &Exec,
     voice: &Voice,
-) -> adit::Result<(Onward, Gate)> {
+) -> adit::Result<Onward> {
     no_socket(&args.client, None, exec)?;
-    let tls = secure::servers(&mut listen, &args.tls)?;
+    let passed = places.names();
+    let tls = places
+        .secured(args.tls.tls.is_some(), |addresses| secure::servers(addresses, &args.tls))?;
     let gate = Gate::of(&args.house, tls)?;
-    listen.iter().try_for_each(|address| gate.fits(address))?;
+    places.addresses.iter().try_for_each(|address| gate.fits(address))?;
     if args.proxy_out.is_some() {
         let what = format!("--proxy-out: {} knows its peer by its environment", exec.spoken());
         return Err(usage(what, "leave it out"));
     }
     let behind = Behind::of(program::of_address(exec, &args.env), &args.behind, voice)?;
     let stalls = (args.limits.idle.is_some(), args.limits.stall.is_some());
-    behind.sees_bytes(stalls, &args.watch)?;
-    behind.fits(&listen)?;
-    program::consent(&args.behind, &args.house, &listen)?;
+    behind.sees_bytes(stalls, (&args.watch, &args.house.gate))?;
+    behind.fits(&places)?;
+    program::consent(&args.behind, &args.house, &places)?;
     behind.ready(voice)?;
-    Ok((Onward::Program(behind, listen), gate))
+    let runs = Some(program::spoken(&exec.program, &args.behind));
+    Ok(Onward { to: To::Program(Box::new(behind), places), gate, passed, runs })
 }
 
 /// Flags that choose our end of a socket have no use where there is none.
@@ -112,6 +129,39 @@ pub(crate) fn no_socket(client: &args::Client, tls: Option<&Tls>, exec: &Exec) -
     }
 }
 
+/// From where to where. Without an address to listen on, sockets that were passed are what is meant, and
+/// the one address is the target.
+pub(crate) fn between(
+    words: &[String],
+    (net, verb): (&Net, &str),
+    passed: Passed,
+    voice: &Voice,
+) -> adit::Result<(Places, Target)> {
+    // In the place of the target it would be taken for one to listen on.
+    if let Some(late) = words.iter().skip_while(|word| is_passed(word)).find(|word| is_passed(word))
+    {
+        let what = format!("{} is to listen on, and stands behind another address", quoted(late));
+        return Err(usage(what, &format!("adit {verb} {late} HOST:PORT")));
+    }
+    let (count, why_none) = (passed.count(), passed.why_none());
+    let takes_all = count > 0 && resolve::is_one(words, net);
+    let (others, chosen) = match takes_all {
+        true => {
+            let (_, chosen) = passed.choose(&[], true, voice)?;
+            (words.to_vec(), chosen)
+        }
+        false => passed.choose(words, false, voice)?,
+    };
+    if chosen.is_empty() {
+        let (listen, target) = resolve::pair(&others, net, verb).map_err(|error| {
+            let hint = format!("{}{why_none}", error.hint().unwrap_or_default());
+            if why_none.is_empty() { error } else { error.with_hint(hint) }
+        })?;
+        return Ok((Places::new(listen, Vec::new()), target));
+    }
+    Ok((Places::new(Vec::new(), chosen), resolve::one_target(&others, net, verb)?))
+}
+
 /// To where.
 pub(crate) fn relay(
     dial: Dial,
@@ -131,20 +181,19 @@ pub(crate) fn relay(
 
 /// From where.
 pub(crate) fn route(
-    mut forward: adit::Forward,
-    listen: Vec<Address>,
+    forward: adit::Forward,
+    places: &Places,
     target: &Address,
     gate: &Gate,
 ) -> adit::Result<adit::Forward> {
-    for address in listen {
-        gate.fits(&address)?;
+    for address in &places.addresses {
+        gate.fits(address)?;
         if address.transport.is_datagram() != target.transport.is_datagram() {
             let what = format!("{} cannot go on to {}", address.spoken(), target.spoken());
             return Err(usage(what, "connections go on to connections, datagrams to datagrams"));
         }
-        forward = forward.listen(address);
     }
-    Ok(forward)
+    Ok(places.relay(forward))
 }
 
 pub(crate) fn users_limits((flags, tls): (&ForwardLimits, &Tls)) -> house::UsersLimits {
@@ -170,19 +219,23 @@ pub(crate) fn limits((flags, tls): (&ForwardLimits, &Tls), gate: &Gate) -> Limit
 
 async fn forward(
     args: &Forward,
-    (onward, gate): (Onward, Gate),
+    onward: Onward,
     ready: Ready,
     voice: &Voice,
 ) -> adit::Result<Exit> {
     let mut house = House::new(&args.house, users_limits((&args.limits, &args.tls)), voice);
-    let servers: Vec<Running> = match onward {
-        Onward::Socket(relay) => vec![relay.observe(house.observer()).start()?],
-        Onward::Program(behind, listen) => {
+    let Onward { to, gate, passed, runs } = onward;
+    let servers: Vec<Running> = match to {
+        To::Socket(relay) => vec![relay.observe(house.observer()).start()?],
+        To::Program(behind, places) => {
             let limits = limits((&args.limits, &args.tls), &gate);
-            behind.start(&listen, (&gate, args.house.once), &limits, house.observer())?
+            let (streams, datagrams) = places.by_kind();
+            let places = (&streams, &datagrams);
+            behind.start(places, (&gate, args.house.once), &limits, house.observer())?
         }
     };
-    announce(&servers, ready, voice, &gate, |_| String::new())?;
+    let exposure = Exposure { gate: &gate, passed, program: runs, is_open: args.behind.open };
+    announce(&servers, ready, voice, &exposure, |_| String::new())?;
     let ended = house.until_told(&servers).await;
     house.close(servers, ended).await
 }

@@ -37,7 +37,9 @@ pub(crate) fn spell_out(words: Vec<OsString>) -> Result<Spelled> {
             None => ("connect", words),
         },
     };
-    let mut walk = Walk { verb, kept: Vec::new(), notes: Vec::new(), has_address: false };
+    let has_passed = std::env::var_os("LISTEN_FDS").is_some();
+    let mut walk =
+        Walk { verb, kept: Vec::new(), notes: Vec::new(), has_address: false, has_passed };
     if matches!(verb, "connect" | "serve" | "forward" | "explain" | "wait" | CUT) {
         walk.all(rest)?;
     } else {
@@ -117,6 +119,8 @@ struct Walk {
     kept: Vec<String>,
     notes: Vec<&'static str>,
     has_address: bool,
+    /// Sockets were passed to us: a server needs no address.
+    has_passed: bool,
 }
 
 impl Walk {
@@ -153,7 +157,8 @@ impl Walk {
     /// What stands behind `--`: a program, but without an address in front of it the addresses, and a
     /// program behind another `--`.
     fn rest(&mut self, mut words: impl Iterator<Item = String>) -> Result<()> {
-        if !self.has_address {
+        let needs_none = self.verb == "serve" && self.has_passed;
+        if !self.has_address && !needs_none {
             let addresses: Vec<_> = words.by_ref().take_while(|word| word != "--").collect();
             // The parser would take it for a flag, which it cannot be here.
             if let Some(word) = addresses.iter().find(|word| word.starts_with('-')) {

@@ -8,7 +8,7 @@ use crate::args::{Cut, CutMode, Experiment, Lab, Tls};
 use crate::complaint::usage;
 use crate::exit::Exit;
 use crate::forward::{limits, users_limits};
-use crate::house::{Gate, House, Ready, Taken, announce};
+use crate::house::{Exposure, Gate, House, Ready, Taken, announce};
 use crate::say::{Part, Voice};
 use crate::{resolve, runtime};
 
@@ -16,9 +16,9 @@ use crate::{resolve, runtime};
 pub(crate) fn run(args: &Lab) -> Exit {
     let Experiment::Cut(args) = &args.what;
     // Before anything else is opened, which could get the number.
-    let taken = Taken::of(&args.house);
+    let taken = Taken::of(&args.house, &[]);
     let voice = Voice::new(&args.say, Part::Relay, Payload::None);
-    let ended = taken.ready(&args.house).and_then(|ready| {
+    let ended = taken.split(&args.house).and_then(|(ready, _)| {
         let (listen, target) = resolve::pair(&args.words, &args.net, "lab cut")?;
         // It cuts what goes over a socket.
         let target = target.socket()?;
@@ -79,7 +79,8 @@ async fn carry(
     let log = voice.clone();
     let relay = relay.seed(seed).on_decision(move |decided| tell(&log, decided));
     let servers: Vec<Running> = vec![relay.observe(house.observer()).start()?];
-    announce(&servers, ready, voice, &gate, |_| String::new())?;
+    let exposure = Exposure { gate: &gate, passed: Vec::new(), program: None, is_open: false };
+    announce(&servers, ready, voice, &exposure, |_| String::new())?;
     voice.record("seed", &format!(",\"seed\":{seed}"));
     match args.at {
         Some(behind) => voice.note(&format!("cuts       behind byte {behind} of each way")),

@@ -5,15 +5,15 @@ use std::net::ToSocketAddrs as _;
 
 use adit::address::{Exec, Place};
 use adit::endpoint::Transport;
-use adit::system::child::{User, is_root};
+use adit::system::child::{User, is_root, uid};
 use adit::{
-    Address, Blame, Code, Error, Limits, Program, Result, Running, Server, Service, StreamService,
-    Worker,
+    Address, Blame, Code, Error, Limit, Limits, Program, Result, Running, Server, Service,
+    StreamService, Worker,
 };
 
 use crate::args::{self, Run};
 use crate::complaint::{quoted, usage};
-use crate::house::{Gate, Told};
+use crate::house::{Gate, Places, Told};
 use crate::say::Voice;
 
 /// Variables of the environment that every program has, if they are set here; and `LC_*`.
@@ -117,14 +117,15 @@ impl Behind {
     }
 
     /// Is there something to be given at these addresses?
-    pub(crate) fn fits(&self, addresses: &[Address]) -> Result<()> {
+    pub(crate) fn fits(&self, places: &Places) -> Result<()> {
         let is_plain = |address: &&Address| {
             matches!(address.transport, Transport::Tcp | Transport::Unix) && !address.tls
         };
-        match (self, addresses.iter().find(|address| !is_plain(address))) {
-            (Self::Given(_), Some(address)) => {
-                let what =
-                    format!("--fd gives away plain connections, and {} has none", address.spoken());
+        let other = places.addresses.iter().find(|address| !is_plain(address));
+        let other = other.map(Address::spoken).or_else(|| places.passed_datagrams());
+        match (self, other) {
+            (Self::Given(_), Some(spoken)) => {
+                let what = format!("--fd gives away plain connections, and {spoken} has none");
                 Err(usage(what, "leave it out"))
             }
             _ => Ok(()),
@@ -136,11 +137,12 @@ impl Behind {
     pub(crate) fn sees_bytes(
         &self,
         (idle, stall): (bool, bool),
-        watch: &args::Watch,
+        (watch, gate): (&args::Watch, &args::Gate),
     ) -> Result<()> {
         let flags = [
             (idle, "--idle"),
             (stall, "--stall"),
+            (gate.byte_rate != Limit::Off, "--byte-rate"),
             (watch.hex, "--hex"),
             (watch.tee.is_some(), "--tee"),
         ];
@@ -175,16 +177,14 @@ impl Behind {
     /// Starts the servers: one for connections, one for datagrams.
     pub(crate) fn start(
         &self,
-        addresses: &[Address],
+        (streams, datagrams): (&Places, &Places),
         (gate, once): (&Gate, bool),
         limits: &Limits,
         told: Told,
     ) -> Result<Vec<Running>> {
-        let (datagrams, streams): (Vec<_>, Vec<_>) =
-            addresses.iter().partition(|address| address.transport.is_datagram());
         let mut servers = Vec::new();
         if !streams.is_empty() {
-            let on = On { addresses: &streams, gate, once, limits };
+            let on = On { places: streams, gate, once, limits };
             servers.push(match self {
                 Self::Each(program) => on.connections(program.clone(), told.clone())?,
                 Self::Given(program) => {
@@ -194,7 +194,7 @@ impl Behind {
             });
         }
         if !datagrams.is_empty() {
-            let on = On { addresses: &datagrams, gate, once, limits };
+            let on = On { places: datagrams, gate, once, limits };
             servers.push(match self {
                 Self::Each(program) | Self::Given(program) => {
                     on.datagrams(program.datagrams(), told)?
@@ -208,7 +208,7 @@ impl Behind {
 
 /// Where and how to serve.
 struct On<'a> {
-    addresses: &'a [&'a Address],
+    places: &'a Places,
     gate: &'a Gate,
     once: bool,
     limits: &'a Limits,
@@ -217,20 +217,14 @@ struct On<'a> {
 impl On<'_> {
     fn connections(&self, service: impl StreamService, told: Told) -> Result<Running> {
         let server = Server::streams(service).limits(self.limits.clone());
-        let mut server = self.gate.guard(server);
-        for address in self.addresses {
-            server = server.listen(*address);
-        }
+        let server = self.places.streams(self.gate.guard(server));
         let server = if self.once { server.once() } else { server };
         server.observe(told).start()
     }
 
     fn datagrams(&self, service: impl Service, told: Told) -> Result<Running> {
-        let mut server = self.gate.guard(Server::new(service).limits(self.limits.clone()));
-        for address in self.addresses {
-            server = server.listen_datagrams(*address);
-        }
-        server.observe(told).start()
+        let server = self.gate.guard(Server::new(service).limits(self.limits.clone()));
+        self.places.datagrams(server).observe(told).start()
     }
 }
 
@@ -256,31 +250,38 @@ fn as_user(program: Program, name: &str) -> Result<Program> {
 /// as root without a word about it.
 ///
 /// The one place that decides.
-pub(crate) fn consent(
-    flags: &args::Behind,
-    house: &args::House,
-    addresses: &[Address],
-) -> Result<()> {
-    let mut open = addresses.iter().filter(|address| is_open(address)).peekable();
-    let Some(first) = open.peek().copied() else { return Ok(()) };
+pub(crate) fn consent(flags: &args::Behind, house: &args::House, places: &Places) -> Result<()> {
     // Who needs a certificate is known.
     let knows_all = |address: &Address| address.tls && address.keys.has("client-ca");
-    if let Some(address) = open.find(|address| !knows_all(address))
+    let addresses = places.addresses.iter().filter(|address| is_open(address));
+    let addresses = addresses.map(|address| (address.spoken(), knows_all(address)));
+    let passed = places.open_to_others().map(|spoken| (spoken, false));
+    let open: Vec<_> = addresses.chain(passed).collect();
+    let Some((first, _)) = open.first() else { return Ok(()) };
+    if let Some((spoken, _)) = open.iter().find(|(_, knows_all)| !knows_all)
         && !flags.open
         && !house.gate.access.says_who()
     {
-        let spoken = address.spoken();
         let what = format!("a program on {spoken} would be open to everyone");
         let hint = "add --allow CIDR, --client-ca FILE over TLS or --open; or serve this machine only: write PORT without a colon";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));
     }
     if is_root() && flags.user.is_none() {
-        let spoken = first.spoken();
-        let what = format!("a program on {spoken} would run as root for everyone");
+        let what = format!("a program on {first} would run as root for everyone");
         let hint = "add --user NAME, one with few rights (--user root if it has to be)";
         return Err(Error::new(Code::Unsafe, Blame::Caller, what).with_hint(hint));
     }
     Ok(())
+}
+
+/// `./answer as nobody`: what whoever connects has run, and as whom.
+pub(crate) fn spoken(program: &str, flags: &args::Behind) -> String {
+    let program = adit::escape::escape_line(program.as_bytes(), 100);
+    match (&flags.user, is_root()) {
+        (Some(user), _) => format!("{program} as {user}"),
+        (None, true) => format!("{program} as root"),
+        (None, false) => format!("{program} as user {}", uid()),
+    }
 }
 
 /// Can others than users of this machine connect there? A name that cannot be looked up is taken for

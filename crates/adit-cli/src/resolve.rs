@@ -66,6 +66,27 @@ pub(crate) fn pair(words: &[String], net: &Net, verb: &str) -> Result<(Vec<Addre
     Ok((of_family(listen, net)?, target))
 }
 
+/// Is there exactly one address, and it is not of a socket that was passed?
+pub(crate) fn is_one(words: &[String], net: &Net) -> bool {
+    read_target(words, net).is_ok_and(|(_, used)| used == words.len())
+}
+
+/// Where to go on to, from sockets that were passed.
+pub(crate) fn one_target(words: &[String], net: &Net, verb: &str) -> Result<Target> {
+    if words.is_empty() {
+        let what = "where to go on to is missing";
+        return Err(usage(what, &format!("adit {verb} systemd:NAME HOST:PORT")));
+    }
+    let (target, used) = read_target(words, net)?;
+    match words.get(used) {
+        Some(more) => {
+            let what = format!("a socket that was passed, and two addresses: {}", quoted(more));
+            Err(usage(what, "one place to listen and one target for each command"))
+        }
+        None => Ok(target),
+    }
+}
+
 /// One address after the other.
 pub(crate) fn all(words: &[String], net: &Net, role: Role) -> Result<Vec<Address>> {
     let mut addresses = Vec::new();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use adit::system::process::{catch, caught, end_by_signal, is_ignored};
+use adit::system::process::{catch, caught, end_by_signal, has_terminal, is_ignored};
 use adit::{Blame, Code, Error, Result};
 
 use crate::exit::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -54,42 +54,63 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 pub(crate) struct Signals {
     ends: Receiver<i32>,
     reports: Receiver<()>,
+    reloads: Receiver<()>,
+}
+
+/// What a signal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The end, by the signal of this number.
+    End(i32),
+    /// Counts are wanted.
+    Report,
+    /// Files are to be read again.
+    Reload,
 }
 
 impl Signals {
     /// The signals that end a command.
     pub(crate) fn ends(patience: Patience) -> Self {
-        Self::new(patience, false)
+        let (_nobody_asks, reports) = channel(1);
+        let (_nobody_asks, reloads) = channel(1);
+        let (ends, watch) = Watch::new(patience);
+        Self { ends, reports, reloads }.heard_by(watch, false)
     }
 
-    /// Those, and SIGUSR1.
-    pub(crate) fn ends_and_report(patience: Patience) -> Self {
-        Self::new(patience, true)
+    /// Those of a server: SIGUSR1 too, and SIGHUP as `--reload` says. Without a terminal there is nobody
+    /// who could hang up, so that it means what it means to every server there.
+    pub(crate) fn of_server(patience: Patience, asks_to_reload: bool) -> Self {
+        let (report, reports) = channel(1);
+        let (reload, reloads) = channel(1);
+        let (ends, mut watch) = Watch::new(patience);
+        watch.reports = Some(report);
+        watch.reloads = (asks_to_reload || !has_terminal()).then_some(reload);
+        Self { ends, reports, reloads }.heard_by(watch, asks_to_reload)
     }
 
-    fn new(patience: Patience, with_report: bool) -> Self {
-        // The first one, and the second; more are not listened to.
-        let (told, ends) = channel(2);
-        let (asked, reports) = channel(1);
-        let watch = move || watch(patience, &told, &asked);
+    /// Has a thread listen. Where SIGHUP is ignored it stays so, unless it `has_use` all the same.
+    fn heard_by(self, watch: Watch, has_use: bool) -> Self {
+        let report = watch.reports.is_some().then_some(SIGUSR1);
         let thread = std::thread::Builder::new().name("adit signals".to_owned());
         // Without the thread, signals keep their default effect, which ends the process too; so does one
         // that cannot be caught.
-        if thread.spawn(watch).is_ok() {
-            let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-            let report = with_report.then_some(SIGUSR1);
+        if thread.spawn(move || watch.run()).is_ok() {
+            let hangup = (has_use || !is_ignored(SIGHUP)).then_some(SIGHUP);
             for number in [Some(SIGINT), Some(SIGTERM), hangup, report].into_iter().flatten() {
                 drop(catch(number));
             }
         }
-        Self { ends, reports }
+        self
     }
 
-    /// Waits for the next signal; gives its number, or none for SIGUSR1.
-    pub(crate) async fn next(&mut self) -> Option<i32> {
+    /// Waits for the next signal.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) -> Heard {
         tokio::select! {
-            Some(number) = self.ends.recv() => Some(number),
-            Some(()) = self.reports.recv() => None,
+            Some(number) = self.ends.recv() => Heard::End(number),
+            Some(()) = self.reports.recv() => Heard::Report,
+            Some(()) = self.reloads.recv() => Heard::Reload,
             else => std::future::pending().await,
         }
     }
@@ -97,7 +118,7 @@ impl Signals {
     /// Waits for a signal that ends the command; gives its number.
     pub(crate) async fn end(&mut self) -> i32 {
         loop {
-            if let Some(number) = self.next().await {
+            if let Heard::End(number) = self.next().await {
                 return number;
             }
         }
@@ -105,43 +126,90 @@ impl Signals {
 }
 
 /// What the thread does: hands signals on, and sees to it that they are heeded.
-fn watch(patience: Patience, told: &Sender<i32>, asked: &Sender<()>) {
-    let first = loop {
-        match caught(None) {
-            // One that waits to be made is enough.
-            Some(SIGUSR1) => {
-                let _asked = asked.try_send(());
-            }
-            Some(number) => break number,
-            None => {}
-        }
-    };
-    // There is room for two, and a command that has ended already hears neither.
-    let _told = told.try_send(first);
-    let last = match end_within(patience.of(first).saturating_add(LAST_WORDS)) {
-        Some(second) => {
-            let _told = told.try_send(second);
-            std::thread::sleep(AT_ONCE);
-            second
-        }
-        None => first,
-    };
-    // It returns only if the signal has no such effect, and then there is nothing left to try.
-    drop(end_by_signal(last));
+struct Watch {
+    patience: Patience,
+    ends: Sender<i32>,
+    reports: Option<Sender<()>>,
+    /// None where SIGHUP is an end.
+    reloads: Option<Sender<()>>,
 }
 
-/// A signal that ends the command, if one comes in time.
-fn end_within(time: Duration) -> Option<i32> {
-    let end = Instant::now().checked_add(time);
-    loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return None;
+impl Watch {
+    fn new(patience: Patience) -> (Receiver<i32>, Self) {
+        // The first one, and the second; more are not listened to.
+        let (ends, heard) = channel(2);
+        (heard, Self { patience, ends, reports: None, reloads: None })
+    }
+
+    fn run(self) {
+        let first = loop {
+            if let Some(number) = caught(None).and_then(|number| self.end(number)) {
+                break number;
+            }
+        };
+        // There is room for two, and a command that has ended already hears neither.
+        let _told = self.ends.try_send(first);
+        let last = match self.end_within(self.patience.of(first).saturating_add(LAST_WORDS)) {
+            Some(second) => {
+                let _told = self.ends.try_send(second);
+                std::thread::sleep(AT_ONCE);
+                second
+            }
+            None => first,
+        };
+        // It returns only if the signal has no such effect, and then there is nothing left to try.
+        drop(end_by_signal(last));
+    }
+
+    /// Hands on a signal that is no end; gives the number of one that is.
+    fn end(&self, number: i32) -> Option<i32> {
+        let asked = match number {
+            SIGUSR1 => self.reports.as_ref(),
+            SIGHUP => self.reloads.as_ref(),
+            _ => None,
+        };
+        match asked {
+            // One that waits to be done is enough.
+            Some(asked) => {
+                let _asked = asked.try_send(());
+                None
+            }
+            None => Some(number),
         }
-        if let Some(number) = caught(left)
-            && number != SIGUSR1
-        {
-            return Some(number);
+    }
+
+    /// A signal that ends the command, if one comes in time.
+    fn end_within(&self, time: Duration) -> Option<i32> {
+        let end = Instant::now().checked_add(time);
+        loop {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+            if let Some(number) = caught(left).and_then(|number| self.end(number)) {
+                return Some(number);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Patience, Watch, channel};
+    use crate::exit::{SIGHUP, SIGTERM, SIGUSR1};
+
+    #[test]
+    fn a_signal_that_asks_for_something_is_no_end_and_asks_once() {
+        let (_ends, mut watch) = Watch::new(Patience::NONE);
+        assert_eq!((watch.end(SIGHUP), watch.end(SIGTERM)), (Some(SIGHUP), Some(SIGTERM)));
+        let (report, mut reports) = channel(1);
+        let (reload, mut reloads) = channel(1);
+        (watch.reports, watch.reloads) = (Some(report), Some(reload));
+        for number in [SIGHUP, SIGUSR1, SIGHUP, SIGUSR1] {
+            assert_eq!(watch.end(number), None);
+        }
+        assert_eq!(watch.end(SIGTERM), Some(SIGTERM));
+        assert!(reloads.try_recv().is_ok() && reports.try_recv().is_ok());
+        assert!(reloads.try_recv().is_err() && reports.try_recv().is_err());
     }
 }

@@ -10,6 +10,7 @@ pub(crate) fn text(topic: Topic) -> &'static str {
         Topic::Udp => UDP,
         Topic::Tls => TLS,
         Topic::Programs => PROGRAMS,
+        Topic::Service => SERVICE,
         Topic::ExitCodes => EXIT_CODES,
         Topic::Json => JSON,
     }
@@ -29,6 +30,7 @@ Addresses, the same in every subcommand:
   unix-dgram:./a     a Unix datagram socket
   tls://HOST:443     over TLS; also with --tls. tls+unix:/run/a over a Unix socket (adit help tls)
   exec:./p,arg=-x    a program without a shell, as a target of connect and forward (adit help programs)
+  systemd:NAME, fd:3 for a server: a socket that was passed to it (adit help service)
 
 Options follow a comma: udp://HOST:53,ttl=1,broadcast
   sndbuf= rcvbuf=    buffers, as in 64kB          ttl= tos=      IP header fields
@@ -150,6 +152,32 @@ A program in any language, one process for each connection or datagram:
   the program: SIGTERM, then SIGKILL. Nothing it has started outlives the server, not even kill -9.
 ";
 
+const SERVICE: &str = "\
+A server among services:
+
+  Sockets that are passed (LISTEN_FDS, as by a .socket unit) are served without an address;
+  systemd:NAME and fd:N name some of them. They outlive the server: whoever connects while it is
+  started again waits.
+
+    adit serve upper                     all that were passed
+    adit serve upper systemd:web 7000    those of one name, and port 7000
+    adit forward HOST:80                 all that were passed, on to one target
+
+  NOTIFY_SOCKET is told READY=1 once every socket listens, RELOADING=1, STOPPING=1, and WATCHDOG=1 as
+  long as every I/O thread answers.
+
+  SIGTERM  ends within --drain (30s), everybody to the end; a second one at once
+  SIGHUP   without a terminal, or with --reload: reads the files of --allow and --deny again. A bad
+           one leaves the old list in force. New lists are for those who come; those who are there
+           stay. From a terminal it ends the server, 129
+  SIGUSR1  prints counts
+
+  --byte-rate 1MB/s   bytes of each source, each way: connections are slowed, datagrams dropped
+  --allow --deny --per-source --conn-rate --max-conns --when-full   who may come, and how many
+
+  The first lines say who can reach the server and what it lays open; -v adds its caps.
+";
+
 const EXIT_CODES: &str = "\
 Exit status, and the code= words that go with it:
 
@@ -180,12 +208,13 @@ standard output, payload included; forward, explain and wait, which have none, t
   {\"v\":1,\"n\":4,\"t\":51234,\"ev\":\"data\",\"conn\":2,\"peer\":\"127.0.0.1:4711\",\"dir\":\"in\",\"seq\":3,\"len\":5}
 
   v  version of the schema      n  number of the line, from 0     t  microseconds since start
-  ev trace listen open data truncated half_close close lost limit error drain summary
+  ev trace listen open data truncated half_close close lost limit error drain reload counts summary
   conn, peer   the conversation and its other end        dir  in | out, as seen from here
   listen  addr, reach (loopback host lan all)            open  local, via (a proxy)
   close   code, in, out (bytes), dt (microseconds)       lost  unconfirmed (bytes)
   limit   name, value, action, count; refuse: code       error code, text, where, fatal
   summary conns, in, out, errors, dropped, exit, code    drop   count: lines nobody read in time
+  counts  (SIGUSR1) conns, in, out, errors, dropped; open, refused
   --payload N adds the first N bytes, as text or b64. The exit status is set as without --json.
   --steps adds the calls: socket bind listen accept connect close, with fd (and layer and by in files).
   --trace FILE writes the same for adit explain, with role (server client), off (bytes of the stream)

@@ -110,7 +110,7 @@ fn whoever_asks_for_nothing_is_told_what_there_is() {
     assert_eq!((ran.status, ran.text().as_str()), (2, ""));
     assert!(ran.err.starts_with("Client/server programs over TCP, UDP and Unix sockets\n"));
     assert!(
-        ran.err.ends_with("adit help addresses|eof|udp|tls|programs|exit-codes|json\n"),
+        ran.err.ends_with("adit help addresses|eof|udp|tls|programs|service|exit-codes|json\n"),
         "{}",
         ran.err
     );

@@ -15,7 +15,7 @@ use super::output::{Output, stdout_gone};
 use crate::args::Explain;
 use crate::exit::Exit;
 use crate::forward;
-use crate::house::{DRAIN_AT_KEYBOARD, Gate, House, Ready, announce};
+use crate::house::{DRAIN_AT_KEYBOARD, Exposure, Gate, House, Passed, Ready, announce};
 use crate::runtime::Patience;
 use crate::say::{self, Voice};
 use crate::{resolve, runtime, secure};
@@ -33,19 +33,23 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Relays, draws meanwhile, and draws the whole at the end.
 pub(super) fn explain(
     args: &Explain,
-    ready: Ready,
+    (ready, passed): (Ready, Passed),
     output: Output,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    let (mut listen, target) = resolve::pair(&args.words, &args.net, "explain")?;
+    let (mut places, target) =
+        forward::between(&args.words, (&args.net, "explain"), passed, voice)?;
     // What goes to a program goes over no socket that could be drawn.
     let mut target = target.socket()?;
-    let tls = secure::relay(&mut listen, &mut target, &args.tls, voice)?;
+    let passed = places.names();
+    let tls = places.secured(args.tls.tls.as_deref() == Some("auto"), |listen| {
+        secure::relay(listen, &mut target, &args.tls, voice)
+    })?;
     let gate = Gate::of(&args.house, tls)?;
     let limits = forward::limits((&args.limits, &args.tls), &gate);
     let dial = resolve::dial(&args.net, &args.client, &args.tls).stall(limits.stall);
     let relay = forward::relay(dial, &target, limits, args.proxy_out)?;
-    let relay = forward::route(gate.guard_relay(relay), listen, &target, &gate)?;
+    let relay = forward::route(gate.guard_relay(relay), &places, &target, &gate)?;
     let relay = if args.house.once { relay.once() } else { relay };
     // With the old limit it relays fewer, that is all.
     drop(adit::system::descriptors::raise_limit());
@@ -60,7 +64,8 @@ pub(super) fn explain(
         let servers: Vec<Running> =
             vec![relay.observe(house.quiet_observer()).observe(recorder.clone()).start()?];
         picture.output.begin()?;
-        announce(&servers, ready, voice, &gate, |_| String::new())?;
+        let exposure = Exposure { gate: &gate, passed, program: None, is_open: false };
+        announce(&servers, ready, voice, &exposure, |_| String::new())?;
         let ended = tokio::select! {
             ended = house.until_told(&servers) => ended,
             error = picture.grow() => return Err(error),

@@ -18,13 +18,13 @@ pub(crate) use output::Output;
 /// Runs the command.
 pub(crate) fn run(args: &Explain) -> Exit {
     // Before anything else is opened, which could get the number.
-    let taken = Taken::of(&args.house);
+    let taken = Taken::of(&args.house, &args.words);
     // The events of --json are those of the picture, from where they are drawn.
     let say = Say { json: None, ..args.say };
     let voice = Voice::new(&say, Part::Relay, args.payload);
     let explained = Output::of(args).and_then(|output| match file::named(&args.words)? {
         Some(paths) => file::explain(args, &paths, &output, &voice),
-        None => live::explain(args, taken.ready(&args.house)?, output, &voice),
+        None => live::explain(args, taken.split(&args.house)?, output, &voice),
     });
     let exit = explained.unwrap_or_else(|error| {
         voice.error(&error);

@@ -10,6 +10,7 @@ use adit_lab::cut::Cut;
 
 use crate::args::{self, Networks};
 use crate::complaint::{quoted, usage};
+use crate::connect::size;
 
 /// A file of networks is read up to here; a hundred thousand of them take a fortieth.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -53,6 +54,7 @@ impl Gate {
             per_source: gate.per_source,
             conn_rate: gate.conn_rate,
             memory: Limit::At(MEMORY_BYTES),
+            byte_rate: gate.byte_rate,
             ..Limits::default()
         };
         Ok(Self { access: access(&gate.access)?, proxies, tls, limits })
@@ -87,6 +89,18 @@ impl Gate {
         }
     }
 
+    /// What the limits really are: a cap above what descriptors allow is one that is never met.
+    pub(super) fn limits_line(&self, server: &adit::Running) -> String {
+        let mut line = format!("limits  {} conversations at once", server.conversations_max());
+        if let Some(most) = self.limits.per_source.at() {
+            line.push_str(&format!(", {most} of a source"));
+        }
+        if let Some(rate) = self.limits.conn_rate.at() {
+            line.push_str(&format!(", {} new a second of a source", rate.per_second));
+        }
+        line
+    }
+
     /// Puts a relay behind it.
     pub(crate) fn guard_relay(&self, mut forward: Forward) -> Forward {
         if let Some(access) = &self.access {
@@ -117,7 +131,7 @@ impl Gate {
         self.tls.as_ref().is_some_and(|own| own.pin() == tls.pin())
     }
 
-    /// `, TLS, allowed: 10.0.0.0/8, through proxies at 10.0.0.9`; of addresses nothing where everybody may
+    /// `, TLS, allowed: 10.0.0.0/8, through proxies at 10.0.0.9, 1 MB/s for each source`; of addresses nothing where everybody may
     /// come, and of a Unix socket, which has none.
     pub(super) fn words(&self, endpoint: &Endpoint, tls: Option<&ServerTls>) -> String {
         let mut words = String::new();
@@ -131,7 +145,11 @@ impl Gate {
                 words.push_str(", clients need a certificate");
             }
         }
+        let rate = self.limits.byte_rate.at().map(|rate| size(rate.bytes_per_second));
         if endpoint.socket_addr().is_none() {
+            if let Some(rate) = rate {
+                words.push_str(&format!(", {rate}/s for each conversation"));
+            }
             return words;
         }
         if let Some(access) = &self.access {
@@ -142,12 +160,20 @@ impl Gate {
             words.push_str(", through proxies at ");
             words.push_str(&some(proxies.iter().map(ToString::to_string)));
         }
+        if let Some(rate) = rate {
+            words.push_str(&format!(", {rate}/s for each source"));
+        }
         words
     }
 }
 
-/// The rules of `--allow` and `--deny`; none without them.
-fn access(flags: &args::AccessRules) -> adit::Result<Option<AccessList>> {
+/// Is there a file among the rules, which may have changed?
+pub(super) fn has_files(flags: &args::AccessRules) -> bool {
+    flags.0.iter().any(|(_, said)| matches!(said, Networks::File(_)))
+}
+
+/// The rules of `--allow` and `--deny`; none without them. Reads the files they name.
+pub(super) fn access(flags: &args::AccessRules) -> adit::Result<Option<AccessList>> {
     let mut rules = Vec::new();
     for (access, said) in &flags.0 {
         let networks = match said {
@@ -198,7 +224,7 @@ fn read(path: &Path, flag: &str) -> adit::Result<Vec<Network>> {
 }
 
 /// The rules in their order, as far as they are few.
-fn allowed(list: &AccessList) -> String {
+pub(super) fn allowed(list: &AccessList) -> String {
     let is_only = |access| list.rules().iter().all(|rule| rule.access == access);
     if is_only(Access::Deny) {
         return format!(

@@ -2,7 +2,11 @@
 
 mod gate;
 mod log;
+mod passed;
+mod places;
 mod ready;
+mod reload;
+mod supervisor;
 
 use std::time::Duration;
 
@@ -11,12 +15,15 @@ use tokio::sync::mpsc;
 
 use crate::args;
 use crate::exit::{Exit, SIGTERM};
-use crate::runtime::{Patience, Signals};
+use crate::runtime::{Heard, Patience, Signals};
 use crate::say::Voice;
 
 pub(crate) use gate::Gate;
 use log::Log;
-pub(crate) use ready::{Ready, Taken, announce};
+pub(crate) use passed::{Passed, is_passed};
+pub(crate) use places::Places;
+pub(crate) use ready::{Exposure, Ready, Taken, announce};
+use supervisor::Supervisor;
 
 /// How long the close of conversations may take after SIGINT.
 pub(crate) const DRAIN_AT_KEYBOARD: Duration = Duration::from_secs(2);
@@ -28,6 +35,7 @@ pub(crate) struct House<'a> {
     limits: UsersLimits,
     voice: &'a Voice,
     signals: Signals,
+    supervisor: Supervisor,
     once: Once,
     first_end: mpsc::Receiver<(Code, String)>,
 }
@@ -62,10 +70,11 @@ impl<'a> House<'a> {
         voice: &'a Voice,
         patience: Patience,
     ) -> Self {
-        let signals = Signals::ends_and_report(patience);
+        let signals = Signals::of_server(patience, flags.reload);
+        let supervisor = Supervisor::of_environment(voice);
         let (sender, first_end) = mpsc::channel(1);
         let once = Once(flags.once.then_some(sender));
-        Self { flags, limits, voice, signals, once, first_end }
+        Self { flags, limits, voice, signals, supervisor, once, first_end }
     }
 
     /// What every server of the command tells: the log, the events, the end of the first conversation.
@@ -78,16 +87,23 @@ impl<'a> House<'a> {
         Told { log: Log::of_trouble(self.voice), ..self.observer() }
     }
 
-    /// Waits for the end; prints counts when asked for them.
+    /// Waits for the end; meanwhile prints counts and reads files again when asked to.
     pub(crate) async fn until_told(&mut self, servers: &[Running]) -> End {
+        let (supervisor, voice) = (&self.supervisor, self.voice);
+        let watch = supervisor.watch(servers);
+        tokio::pin!(watch);
         loop {
             tokio::select! {
-                signal = self.signals.next() => match signal {
-                    Some(signal) => return End::Signal(signal),
-                    None => {
-                        servers.iter().for_each(|server| self.voice.warn(&counts(&server.stats())));
+                heard = self.signals.next() => match heard {
+                    Heard::End(signal) => return End::Signal(signal),
+                    Heard::Report => report(servers, voice),
+                    Heard::Reload => {
+                        supervisor.reloading();
+                        reload::reload(self.flags, servers, voice).await;
+                        supervisor.ready(&ready::status(servers));
                     }
                 },
+                () = &mut watch => {}
                 // Without --once nobody sends.
                 Some((code, peer)) = self.first_end.recv() => {
                     // The status is that of this conversation: it says why.
@@ -109,7 +125,10 @@ impl<'a> House<'a> {
             End::Signal(SIGTERM) => self.flags.drain,
             _ => DRAIN_AT_KEYBOARD,
         };
+        self.supervisor.stopping();
         tokio::select! {
+            // The end has a limit of its own.
+            never = self.supervisor.watch(&[]) => never,
             exit = stop(within, servers, ended, &self.limits, self.voice) => exit,
             signal = self.signals.end() => Ok(Exit::signal(signal)),
         }
@@ -127,21 +146,41 @@ async fn broken(servers: &[Running]) -> Error {
     }
 }
 
-fn counts(stats: &adit::Stats) -> String {
-    let overflowed = match stats.overflowed {
+/// Says the counts of all servers together, in one line.
+fn report(servers: &[Running], voice: &Voice) {
+    let mut total = adit::Stats::default();
+    for stats in servers.iter().map(Running::stats) {
+        add(&mut total, &stats);
+    }
+    let adit::Stats { open, conversations, failed, refused, dropped, .. } = total;
+    let (bytes_in, bytes_out) = (total.bytes_in, total.bytes_out);
+    if voice.is_json() {
+        let errors = failed;
+        return voice.emit(
+            None,
+            What::Counts { open, conversations, errors, refused, dropped, bytes_in, bytes_out },
+        );
+    }
+    let overflowed = match total.overflowed {
         0 => String::new(),
         count => format!(" {count} found the accept queue full,"),
     };
-    format!(
-        "{} open, {} in all, {} not clean, {} refused,{overflowed} {} messages dropped, in {} B, out {} B",
-        stats.open,
-        stats.conversations,
-        stats.failed,
-        stats.refused,
-        stats.dropped,
-        stats.bytes_in,
-        stats.bytes_out
-    )
+    voice.warn(&format!(
+        "{open} open, {conversations} in all, {failed} not clean, {refused} refused,{overflowed} \
+         {dropped} messages dropped, in {bytes_in} B, out {bytes_out} B"
+    ));
+}
+
+fn add(total: &mut adit::Stats, stats: &adit::Stats) {
+    total.open += stats.open;
+    total.conversations += stats.conversations;
+    total.closed += stats.closed;
+    total.failed += stats.failed;
+    total.refused += stats.refused;
+    total.overflowed += stats.overflowed;
+    total.dropped += stats.dropped;
+    total.bytes_in += stats.bytes_in;
+    total.bytes_out += stats.bytes_out;
 }
 
 /// Drains and says how it went.
@@ -158,11 +197,7 @@ async fn stop(
         let (report, stats) = server.drain_with_stats(within).await;
         cut += report.cut;
         finished += report.finished;
-        total.conversations += stats.conversations;
-        total.failed += stats.failed;
-        total.dropped += stats.dropped;
-        total.bytes_in += stats.bytes_in;
-        total.bytes_out += stats.bytes_out;
+        add(&mut total, &stats);
     }
     let exit = match end {
         End::Signal(SIGTERM) if cut == 0 => Exit::of(Code::Drained),

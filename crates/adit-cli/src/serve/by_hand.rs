@@ -87,20 +87,14 @@ pub(super) fn start(
         if plan.once {
             server = server.once();
         }
-        for address in &plan.streams {
-            server = server.listen(address);
-        }
-        servers.push(server.observe(told.clone()).start()?);
+        servers.push(plan.streams.streams(server).observe(told.clone()).start()?);
     }
     if !plan.datagrams.is_empty() {
         let inside = hub.clone();
         let talk =
             each(move |peer: &Peer| DatagramClient { hub: inside.clone(), peer: peer.clone() });
-        let mut server = plan.gate.guard(Server::new(talk).limits(limits).threads(1));
-        for address in &plan.datagrams {
-            server = server.listen_datagrams(address);
-        }
-        servers.push(server.observe(told).start()?);
+        let server = plan.gate.guard(Server::new(talk).limits(limits).threads(1));
+        servers.push(plan.datagrams.datagrams(server).observe(told).start()?);
     }
     let stdin = std::io::stdin();
     let is_terminal = stdio::kind(&stdin) == Kind::Terminal;

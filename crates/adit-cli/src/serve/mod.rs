@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use adit::address::{Role, nearest};
 use adit::endpoint::{Reach, Transport};
-use adit::{Address, Blame, Code, Endpoint, Error, Limit, Limits};
+use adit::{Blame, Code, Endpoint, Error, Limit, Limits};
 
 use crate::args::Serve;
 use crate::complaint::{quoted, usage};
 use crate::connect::not_for_streams;
 use crate::exit::Exit;
-use crate::house::{self, End, Gate, House, Ready, Taken, announce};
+use crate::house::{self, End, Exposure, Gate, House, Passed, Places, Ready, Taken, announce};
 use crate::program::Behind;
 use crate::say::{Part, Voice};
 use crate::{program, resolve, runtime, secure};
@@ -24,11 +24,12 @@ use services::Service;
 /// Runs the command.
 pub(crate) fn run(args: &Serve) -> Exit {
     // Before anything else is opened, which could get the number.
-    let taken = Taken::of(&args.house);
+    let taken = Taken::of(&args.house, &args.words);
     let voice = Voice::of(&args.talk.say, Part::Server, &args.watch);
-    let served = stdout_is_free(args).and_then(|()| taken.ready(&args.house)).and_then(|ready| {
+    let taken = stdout_is_free(args).and_then(|()| taken.split(&args.house));
+    let served = taken.and_then(|(ready, passed)| {
         voice.begin_files(&args.watch)?;
-        let plan = plan(args, &voice)?;
+        let plan = plan(args, passed, &voice)?;
         // With the old limit the server serves fewer, that is all.
         drop(adit::system::descriptors::raise_limit());
         runtime::block_on(serve(args, plan, ready, &voice))?
@@ -54,37 +55,42 @@ fn stdout_is_free(args: &Serve) -> adit::Result<()> {
 struct Plan {
     service: Option<Service>,
     program: Option<Behind>,
-    streams: Vec<Address>,
-    datagrams: Vec<Address>,
+    streams: Places,
+    datagrams: Places,
+    /// Sockets that were passed, and their names.
+    passed: Vec<(Endpoint, String)>,
     once: bool,
     gate: Gate,
 }
 
-fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
+fn plan(args: &Serve, passed: Passed, voice: &Voice) -> adit::Result<Plan> {
     let service = args.words.first().and_then(|word| Service::named(word));
     let words = if service.is_some() { &args.words[1..] } else { &args.words[..] };
-    if words.is_empty() {
-        let hint = format!("adit serve {} 7000", args.words[0]);
+    if words.is_empty() && passed.count() == 0 {
+        let example = args.words.first().map_or("echo", String::as_str);
+        let hint = format!("adit serve {example} 7000{}", passed.why_none());
         return Err(usage("where to serve is missing", &hint));
     }
     no_such_service(args, service)?;
     one_service(args, service, words)?;
     let program = program(args, voice)?;
-    let mut addresses = resolve::all(words, &args.net, Role::Listen)?;
-    let tls = secure::servers(&mut addresses, &args.tls)?;
+    let (words, passed) = passed.choose(words, true, voice)?;
+    let mut places = Places::new(resolve::all(&words, &args.net, Role::Listen)?, passed);
+    let tls = places
+        .secured(args.tls.tls.is_some(), |addresses| secure::servers(addresses, &args.tls))?;
     if let Some(program) = &program {
         program_is_alone(args, service)?;
         let stalls = (args.limits.idle.is_some(), args.limits.stall.is_some());
-        program.sees_bytes(stalls, &args.watch)?;
-        program.fits(&addresses)?;
-        program::consent(&args.behind, &args.house, &addresses)?;
+        program.sees_bytes(stalls, (&args.watch, &args.house.gate))?;
+        program.fits(&places)?;
+        program::consent(&args.behind, &args.house, &places)?;
     }
-    let (datagrams, streams): (Vec<_>, Vec<_>) =
-        addresses.into_iter().partition(|address| address.transport.is_datagram());
-    if let (Some(service), Some(address)) = (service, datagrams.first())
+    let passed = places.names();
+    let (streams, datagrams) = places.by_kind();
+    if let (Some(service), Some(spoken)) = (service, datagrams.first())
         && !service.fits_datagrams()
     {
-        let (name, spoken) = (service.name(), address.spoken());
+        let name = service.name();
         let what = format!("{name} over {spoken} would flood whoever is named as the sender");
         return Err(Error::new(Code::Unsafe, Blame::Caller, what)
             .with_hint(format!("over TCP: adit serve {name} 7000")));
@@ -95,22 +101,23 @@ fn plan(args: &Serve, voice: &Voice) -> adit::Result<Plan> {
         frame_has_use(args, service, &datagrams)?;
     }
     let gate = Gate::of(&args.house, tls)?;
-    datagrams.iter().try_for_each(|address| gate.fits(address))?;
-    Ok(Plan { service, program, streams, datagrams, once: args.house.once, gate })
+    datagrams.addresses.iter().try_for_each(|address| gate.fits(address))?;
+    let once = args.house.once;
+    Ok(Plan { service, program, streams, datagrams, passed, once, gate })
 }
 
 async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::Result<Exit> {
     let mut house = House::new(&args.house, users_limits(args), voice);
     let limits = limits(args, &plan);
     let mut hand = None;
-    let is_plain = plan.streams.iter().all(|address| !address.tls);
+    let is_plain = plan.streams.addresses.iter().all(|address| !address.tls);
     let told = if is_plain { house.observer().noticing_tls() } else { house.observer() };
     let servers = match (plan.service, &plan.program) {
         (Some(service), _) => services::start(service, &plan, limits, told)?,
         // A program may speak TLS itself.
         (None, Some(program)) => {
-            let addresses = [plan.streams.as_slice(), plan.datagrams.as_slice()].concat();
-            program.start(&addresses, (&plan.gate, plan.once), &limits, house.observer())?
+            let places = (&plan.streams, &plan.datagrams);
+            program.start(places, (&plan.gate, plan.once), &limits, house.observer())?
         }
         (None, None) => {
             let (servers, desk) = by_hand::start(args, &plan, limits, told, voice)?;
@@ -118,7 +125,13 @@ async fn serve(args: &Serve, plan: Plan, ready: Ready, voice: &Voice) -> adit::R
             servers
         }
     };
-    announce(&servers, ready, voice, &plan.gate, |endpoint| next_step(endpoint, &plan))?;
+    let exposure = Exposure {
+        gate: &plan.gate,
+        passed: plan.passed.clone(),
+        program: plan.program.as_ref().map(|_| program::spoken(what_runs(args), &args.behind)),
+        is_open: args.behind.open,
+    };
+    announce(&servers, ready, voice, &exposure, |endpoint| next_step(endpoint, &plan))?;
     let ended = tokio::select! {
         ended = house.until_told(&servers) => ended,
         code = by_hand::attend(hand.as_mut()) => End::Once(code),
@@ -145,6 +158,11 @@ fn program(args: &Serve, voice: &Voice) -> adit::Result<Option<Behind>> {
     }
 }
 
+/// What is started for those who come.
+fn what_runs(args: &Serve) -> &str {
+    if args.run.sh { "sh" } else { args.run.cmd.first().map_or("", String::as_str) }
+}
+
 /// A program serves alone, and has no messages but datagrams.
 fn program_is_alone(args: &Serve, service: Option<Service>) -> adit::Result<()> {
     if let Some(service) = service {
@@ -168,7 +186,7 @@ fn program_is_alone(args: &Serve, service: Option<Service>) -> adit::Result<()> 
 
 /// A bare word in front that is no service was perhaps meant as one.
 fn no_such_service(args: &Serve, service: Option<Service>) -> adit::Result<()> {
-    let first = &args.words[0];
+    let Some(first) = args.words.first() else { return Ok(()) };
     let is_word = !first.is_empty() && first.chars().all(|char| char.is_ascii_alphabetic());
     if service.is_some() || args.net.unix || !is_word || first == "localhost" {
         return Ok(());
@@ -197,11 +215,7 @@ fn one_service(args: &Serve, service: Option<Service>, words: &[String]) -> adit
 }
 
 /// A flag that does nothing is refused rather than passed over.
-fn frame_has_use(
-    args: &Serve,
-    service: Option<Service>,
-    datagrams: &[Address],
-) -> adit::Result<()> {
+fn frame_has_use(args: &Serve, service: Option<Service>, datagrams: &Places) -> adit::Result<()> {
     match (&args.frame, service) {
         (None, _) => Ok(()),
         (Some(_), Some(service)) => {

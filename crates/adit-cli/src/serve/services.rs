@@ -83,10 +83,7 @@ pub(super) fn start(
             if plan.once {
                 server = server.once();
             }
-            for address in &plan.streams {
-                server = server.listen(address);
-            }
-            server.observe(told).start()
+            plan.streams.streams(server).observe(told).start()
         }
     };
     running.map(|running| vec![running])
@@ -103,13 +100,8 @@ fn messages<C: Codec + Clone + Send>(
     if plan.once {
         server = server.once();
     }
-    for address in &plan.streams {
-        server = server.listen(address, codec.clone());
-    }
-    for address in &plan.datagrams {
-        server = server.listen_datagrams(address);
-    }
-    server.observe(told).start()
+    let server = plan.streams.messages(server, &codec);
+    plan.datagrams.datagrams(server).observe(told).start()
 }
 
 /// Says the time: at once on a connection, which it then closes, and for each datagram.

@@ -176,13 +176,10 @@ fn row_20_the_listening_line_says_how_much_is_answered() {
     assert!(three.contains(", replies capped at 3x"), "{three}");
     let five = said(&["serve", "daytime", "udp://192.0.2.1:0,amplify=5"]);
     assert!(five.contains(", replies capped at 5x"), "{five}");
-    for words in [
-        &["serve", "daytime", "udp://127.0.0.1:0"][..],
-        &["forward", "udp://192.0.2.1:0", "udp://192.0.2.1:9"],
-    ] {
-        let none = said(words);
-        assert!(none.contains("listening  udp") && !none.contains("capped"), "{none}");
-    }
+    let none = said(&["forward", "udp://192.0.2.1:0", "udp://192.0.2.1:9"]);
+    assert!(none.contains(", replies not capped"), "{none}");
+    let here = said(&["serve", "daytime", "udp://127.0.0.1:0"]);
+    assert!(here.contains("listening  udp") && !here.contains("capped"), "{here}");
 }
 
 /// Off loopback the answer to an empty question fits, and a second one to nothing does not.

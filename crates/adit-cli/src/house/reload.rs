@@ -1,0 +1,62 @@
+//! Reload: files are read again while the servers run. What is wrong in a new one leaves the old one in
+//! force, and is said.
+
+use std::time::Duration;
+
+use adit::{Running, What};
+
+use super::gate;
+use crate::args;
+use crate::say::{Voice, error_text};
+
+/// Longest time that threads may take to go by a new list; one that is held up gets it later.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
+/// Something that was read again: what is in force now, or why it is the old one still. None if there was
+/// nothing to read.
+type Part = Option<adit::Result<String>>;
+
+/// Reads everything again that the flags name files for.
+pub(super) async fn reload(flags: &args::House, servers: &[Running], voice: &Voice) {
+    // One line for each kind of file.
+    let parts: [Part; 1] = [access(&flags.gate.access, servers).await];
+    let mut is_all_read = true;
+    for part in parts.into_iter().flatten() {
+        match part {
+            Ok(now) => voice.note(&format!("reloaded  {now}")),
+            Err(error) => {
+                is_all_read = false;
+                let text = format!("not reloaded, the old one stays: {}", error_text(&error));
+                if voice.is_json() {
+                    let (code, place) = (error.code(), "reload");
+                    voice.emit(None, What::Error { code, text: &text, place, fatal: false });
+                } else {
+                    voice.warn(&text);
+                }
+            }
+        }
+    }
+    if is_all_read {
+        voice.emit(None, What::Reload);
+    }
+}
+
+/// Who may come: for those who come from now on.
+async fn access(flags: &args::AccessRules, servers: &[Running]) -> Part {
+    if !gate::has_files(flags) {
+        return None;
+    }
+    let list = match gate::access(flags) {
+        Ok(list) => list,
+        Err(error) => return Some(Err(error)),
+    };
+    let words = list.as_ref().map_or_else(|| "everybody".to_owned(), gate::allowed);
+    let hand_over = async {
+        for server in servers {
+            server.set_access(list.clone()).await;
+        }
+    };
+    // It is on its way to every thread then.
+    let _late = tokio::time::timeout(HAND_OVER, hand_over).await;
+    Some(Ok(format!("allowed: {words}")))
+}
