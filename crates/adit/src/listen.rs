@@ -15,6 +15,7 @@ use adit_net::{datagram, listen};
 use adit_proto::address::{Place, Role, SocketOptions};
 
 use crate::endpoint::{self, Endpoint, Transport};
+use crate::ready::{ReadyDatagrams, ReadyListener};
 use crate::tls::{self, ServerTls};
 use crate::{Address, AddressError, Blame, Code, Error, Limits, Result};
 
@@ -82,57 +83,6 @@ pub(crate) fn bad_address(error: &AddressError) -> Error {
     }
 }
 
-/// A listening socket that somebody else has opened: a TCP or a Unix listener of the standard library.
-#[derive(Debug)]
-pub struct ReadyListener(Listener);
-
-impl From<std::net::TcpListener> for ReadyListener {
-    fn from(listener: std::net::TcpListener) -> Self {
-        Self(listener.into())
-    }
-}
-
-impl From<std::os::unix::net::UnixListener> for ReadyListener {
-    fn from(listener: std::os::unix::net::UnixListener) -> Self {
-        Self(listener.into())
-    }
-}
-
-impl ReadyListener {
-    /// Where it listens.
-    pub fn endpoint(&self) -> Endpoint {
-        endpoint_of(&self.0)
-    }
-}
-
-/// A bound datagram socket that somebody else has opened: a UDP or a Unix socket of the standard library.
-#[derive(Debug)]
-pub struct ReadyDatagrams(DatagramDoor);
-
-impl ReadyDatagrams {
-    /// Where it receives; without a place if it is bound nowhere.
-    pub fn endpoint(&self) -> Endpoint {
-        let transport = match self.0 {
-            DatagramDoor::Udp(_) => Transport::Udp,
-            DatagramDoor::Unix(_) => Transport::UnixDatagram,
-        };
-        let unnamed = || Endpoint::named(transport, endpoint::Place::Unnamed);
-        self.0.socket().map_or_else(unnamed, |(endpoint, _)| endpoint)
-    }
-}
-
-impl From<UdpSocket> for ReadyDatagrams {
-    fn from(socket: UdpSocket) -> Self {
-        Self(DatagramDoor::Udp(socket))
-    }
-}
-
-impl From<std::os::unix::net::UnixDatagram> for ReadyDatagrams {
-    fn from(socket: std::os::unix::net::UnixDatagram) -> Self {
-        Self(DatagramDoor::Unix(socket))
-    }
-}
-
 /// A socket that a server listens on, as it really is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -169,7 +119,7 @@ pub(crate) enum DatagramDoor {
 }
 
 impl DatagramDoor {
-    fn socket(&self) -> Option<(Endpoint, i32)> {
+    pub(crate) fn socket(&self) -> Option<(Endpoint, i32)> {
         match self {
             Self::Udp(socket) => {
                 let address = socket.local_addr().ok()?;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::admission::Invited;
 use crate::event::{Role, What};
-use crate::listen::{ReadyDatagrams, ReadyListener, ToAddress, bad_address, usage};
+use crate::listen::{ToAddress, bad_address, usage};
 use crate::listening::Kind;
 use crate::observe::{Observer, Observers, Told};
+use crate::ready::{ReadyDatagrams, ReadyListener};
 use crate::running::Signals;
 use crate::service::each;
 use crate::stream::stream;
