@@ -390,7 +390,7 @@ pub(crate) struct House {
     /// Write the same lines to standard output
     #[arg(long)]
     pub(crate) print_addr: bool,
-    /// Let SIGHUP read the files of --allow and --deny again, as it does without a terminal
+    /// Let SIGHUP read certificates and the files of --allow and --deny again, as without a terminal
     #[arg(long)]
     pub(crate) reload: bool,
     #[command(flatten)]

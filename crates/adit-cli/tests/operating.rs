@@ -338,6 +338,65 @@ fn the_access_list_is_read_again_and_a_bad_one_leaves_the_old_one() {
     }
 }
 
+/// A certificate with its key, as the command makes one, and its pin.
+fn certificate(scratch: &Scratch, name: &str) -> (String, String) {
+    let folder = scratch.join(name);
+    let script = format!("export XDG_DATA_HOME='{folder}'; exec \"$@\" 3>\"$READY\"");
+    let server = Server::start(&script, &["echo", "127.0.0.1:0", "--tls=auto"]);
+    let said = server.program.err.wait_for("\n");
+    let pin = said.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
+    (format!("{folder}/adit/tls-auto.pem"), pin.to_owned())
+}
+
+#[test]
+fn a_certificate_is_read_again_and_a_bad_one_leaves_the_old_one() {
+    let scratch = Scratch::new();
+    let (old, old_pin) = certificate(&scratch, "old");
+    let (new, new_pin) = certificate(&scratch, "new");
+    assert_ne!(old_pin, new_pin);
+    let (cert, key) = (scratch.join("cert.pem"), scratch.join("key.pem"));
+    let put = |from: &str, to: &str| assert!(std::fs::copy(from, to).unwrap() > 0);
+    put(&old, &cert);
+    put(&old, &key);
+    let files = [format!("--cert={cert}"), format!("--key={key}")];
+    let words = ["upper", "tls://127.0.0.1:0", "--reload", &files[0], &files[1]];
+    let server = Server::start("exec \"$@\" 3>\"$READY\"", &words);
+    let place = |pin: &str| format!("tls://{},pin={pin}", server.tcp());
+    let is_shown = |pin: &str| {
+        let ran = run(&mut adit(&[&place(pin)]), b"hello\n");
+        match ran.status {
+            0 => ran.assert_clean("HELLO\n"),
+            _ => assert!(ran.err.contains("pin"), "{ran:?}"),
+        }
+        ran.status == 0
+    };
+    let mut there = Program::start(&mut adit(&[&place(&old_pin)]));
+    there.write(b"hello\n");
+    there.out.wait_for("HELLO\n");
+    assert!(is_shown(&old_pin) && !is_shown(&new_pin));
+
+    let kept = "not reloaded, the old one stays: ";
+    std::fs::write(&cert, "no certificate\n").unwrap();
+    server.program.signal(Signal::HUP);
+    server.program.err.wait_for(&format!("{kept}{cert}: no certificate in it"));
+    assert!(is_shown(&old_pin) && !is_shown(&new_pin));
+    put(&new, &cert);
+    server.program.signal(Signal::HUP);
+    server.program.err.wait_for(&format!("{kept}the key in {key} does not belong to"));
+    assert!(is_shown(&old_pin) && !is_shown(&new_pin));
+
+    put(&new, &key);
+    server.program.signal(Signal::HUP);
+    let said = server.program.err.wait_for(&format!("reloaded  certificate with pin {new_pin}\n"));
+    assert_eq!(said.matches("not reloaded").count(), 2, "{said}");
+    assert!(is_shown(&new_pin) && !is_shown(&old_pin));
+    there.write(b"still there\n");
+    there.out.wait_for("STILL THERE\n");
+    there.end_input();
+    assert_eq!(there.wait().status, 0);
+    assert_eq!(server.stop().status, 0);
+}
+
 #[test]
 fn a_signal_that_means_a_reload_does_not_cut_a_drain_short() {
     let scratch = Scratch::new();

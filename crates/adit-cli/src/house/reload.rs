@@ -1,6 +1,7 @@
 //! Reload: files are read again while the servers run. What is wrong in a new one leaves the old one in
 //! force, and is said.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adit::{Running, What};
@@ -19,7 +20,7 @@ type Part = Option<adit::Result<String>>;
 /// Reads everything again that the flags name files for.
 pub(super) async fn reload(flags: &args::House, servers: &[Running], voice: &Voice) {
     // One line for each kind of file.
-    let parts: [Part; 1] = [access(&flags.gate.access, servers).await];
+    let parts: [Part; 2] = [access(&flags.gate.access, servers).await, certificates(servers)];
     let mut is_all_read = true;
     for part in parts.into_iter().flatten() {
         match part {
@@ -59,4 +60,20 @@ async fn access(flags: &args::AccessRules, servers: &[Running]) -> Part {
     // It is on its way to every thread then.
     let _late = tokio::time::timeout(HAND_OVER, hand_over).await;
     Some(Ok(format!("allowed: {words}")))
+}
+
+/// What is shown to those who come from now on, and which authorities may vouch for them.
+fn certificates(servers: &[Running]) -> Part {
+    // All of them, whatever is wrong with one.
+    let read: Vec<_> = servers.iter().map(Running::reload_tls).collect();
+    match read.into_iter().sum() {
+        Ok(0_usize) => return None,
+        Ok(_) => {}
+        Err(error) => return Some(Err(error)),
+    }
+    let settings =
+        servers.iter().flat_map(|server| server.addrs().filter_map(|place| server.tls(place)));
+    let pins: BTreeSet<_> = settings.map(|tls| tls.pin().word()).collect();
+    let pins = pins.into_iter().collect::<Vec<_>>().join(", ");
+    Some(Ok(format!("certificate with pin {pins}")))
 }
