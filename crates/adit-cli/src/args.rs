@@ -116,34 +116,34 @@ pub(crate) struct Connect {
     #[command(flatten)]
     pub(crate) watch: Watch,
     /// Which end of input ends the command [default: both; from a terminal: peer]
-    #[arg(long, value_name = "WHO")]
+    #[arg(long, value_name = "WHO", help_heading = "The end of input")]
     pub(crate) end: Option<End>,
     /// At the end of input: pass it on at once, or keep sending open until the peer ends
-    #[arg(long, value_name = "WHAT", default_value = "send")]
+    #[arg(long, value_name = "WHAT", default_value = "send", help_heading = "The end of input")]
     pub(crate) eof: Eof,
     /// Wait so long for the answer after the end of input [default: for ever; datagrams: 5s]
-    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true, help_heading = "The end of input")]
     pub(crate) linger: Option<Duration>,
     /// How input becomes messages and messages become output (adit help udp)
-    #[arg(long, value_name = "FRAME")]
+    #[arg(long, value_name = "FRAME", help_heading = "What is said")]
     pub(crate) frame: Option<String>,
     /// Send LF as CRLF
-    #[arg(short = 'C', long)]
+    #[arg(short = 'C', long, help_heading = "What is said")]
     pub(crate) crlf: bool,
     /// Connect again so often when the connection fails or is lost; `forever`
-    #[arg(long, value_name = "N", value_parser = parse_retry, allow_negative_numbers = true, default_value = "0")]
+    #[arg(long, value_name = "N", value_parser = parse_retry, allow_negative_numbers = true, default_value = "0", help_heading = "Connecting")]
     pub(crate) retry: Retry,
     /// Random waits between tries: from nothing to A, doubling up to B
-    #[arg(long, value_name = "A..B", value_parser = parse_backoff, allow_negative_numbers = true, default_value = "100ms..30s")]
+    #[arg(long, value_name = "A..B", value_parser = parse_backoff, allow_negative_numbers = true, default_value = "100ms..30s", help_heading = "Connecting")]
     pub(crate) backoff: adit::Backoff,
     /// Only send: read nothing, and over datagrams expect no answer
-    #[arg(long, conflicts_with = "recv_only")]
+    #[arg(long, conflicts_with = "recv_only", help_heading = "The end of input")]
     pub(crate) send_only: bool,
     /// Only receive: standard input is not read
-    #[arg(long)]
+    #[arg(long, help_heading = "The end of input")]
     pub(crate) recv_only: bool,
     /// Only see whether the port is open, as `adit wait --once`
-    #[arg(short = 'z')]
+    #[arg(short = 'z', help_heading = "Connecting")]
     pub(crate) probe: bool,
     #[command(flatten)]
     pub(crate) run: Run,
@@ -169,10 +169,10 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) house: House,
     /// How typed lines become messages to datagram clients, and theirs become output
-    #[arg(long, value_name = "FRAME")]
+    #[arg(long, value_name = "FRAME", help_heading = "What is said")]
     pub(crate) frame: Option<String>,
     /// Send typed LF as CRLF
-    #[arg(short = 'C', long)]
+    #[arg(short = 'C', long, help_heading = "What is said")]
     pub(crate) crlf: bool,
     #[command(flatten)]
     pub(crate) run: Run,
@@ -182,6 +182,7 @@ pub(crate) struct Serve {
 
 /// Flags of a program behind what listens: -- CMD of serve, exec: of forward.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Programs")]
 pub(crate) struct Behind {
     /// Programs at once; newcomers wait in the kernel's queue [default: 40]
     #[arg(long, value_name = "N", value_parser = parse_children, allow_negative_numbers = true)]
@@ -205,6 +206,7 @@ pub(crate) struct Behind {
 
 /// A program in the place of the keyboard, or of a service.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Programs")]
 pub(crate) struct Run {
     /// Pass a variable of the environment on to the program, besides those it has anyway
     #[arg(long, value_name = "NAME")]
@@ -213,7 +215,7 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) sh: bool,
     /// A program instead: what comes is its input, what it prints is sent (adit help programs)
-    #[arg(last = true, value_name = "CMD")]
+    #[arg(last = true, value_name = "CMD", help_heading = None::<&str>)]
     pub(crate) cmd: Vec<String>,
 }
 
@@ -241,7 +243,7 @@ pub(crate) struct Forward {
     #[arg(long, value_name = "v1|v2", value_parser = parse_proxy_version)]
     pub(crate) proxy_out: Option<adit::ProxyVersion>,
     /// Pass a variable of the environment on to the program of exec:
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Programs")]
     pub(crate) env: Vec<String>,
     #[command(flatten)]
     pub(crate) behind: Behind,
@@ -374,6 +376,7 @@ pub(crate) struct Demo {
 
 /// Flags of everything that listens.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Serving")]
 pub(crate) struct House {
     /// Connections at once; what becomes of newcomers says --when-full
     #[arg(long, value_name = "N|off", value_parser = parse_count, allow_negative_numbers = true, default_value = "1024")]
@@ -399,6 +402,7 @@ pub(crate) struct House {
 
 /// Flags that say who is let in.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Who may come")]
 pub(crate) struct Gate {
     #[command(flatten)]
     pub(crate) access: AccessRules,
@@ -504,6 +508,7 @@ impl clap::FromArgMatches for AccessRules {
 
 /// Limits of what is forwarded; `adit help exit-codes` says what happens when one expires.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
 pub(crate) struct ForwardLimits {
     /// No byte either way for so long [default: 300s]
     #[arg(long, value_name = "TIME", value_parser = parse_limit)]
@@ -549,6 +554,7 @@ pub(crate) struct Wait {
 
 /// Flags of everything that opens sockets.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Addresses")]
 pub(crate) struct Net {
     /// Over UDP
     #[arg(short = 'u')]
@@ -569,6 +575,7 @@ pub(crate) struct Net {
 
 /// TLS. What an address says itself counts more.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "TLS")]
 pub(crate) struct Tls {
     /// Over TLS, as tls:// says; trust: verify, pin:sha256:HEX or insecure; a server's certificate: auto
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "verify")]
@@ -598,6 +605,7 @@ pub(crate) struct Tls {
 
 /// Flags of everything that connects.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Connecting")]
 pub(crate) struct Client {
     /// Our own address
     #[arg(short = 's', value_name = "ADDR", value_parser = parse_ip)]
@@ -612,6 +620,7 @@ pub(crate) struct Client {
 
 /// Limits of a conversation; `adit help exit-codes` says what happens when one expires.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
     /// A started message has to be whole in this time [default: 30s; serve]
     #[arg(long, value_name = "TIME", value_parser = parse_limit, allow_negative_numbers = true)]
@@ -632,6 +641,7 @@ pub(crate) struct Limits {
 
 /// How the command talks.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What is said")]
 pub(crate) struct Talk {
     #[command(flatten)]
     pub(crate) say: Say,
@@ -648,6 +658,7 @@ pub(crate) struct Talk {
 
 /// Flags to see what happens on the sockets.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What is seen")]
 pub(crate) struct Watch {
     /// Say each socket call: socket, bind, listen, accept, connect, read, write, close
     #[arg(long)]
@@ -668,6 +679,7 @@ pub(crate) struct Watch {
 
 /// How much the command says.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What is said")]
 pub(crate) struct Say {
     /// Events as JSON lines, on standard error where standard output is payload; =stdout: instead of it
     #[arg(
