@@ -98,8 +98,8 @@ pub struct Limits {
     pub unsent_bytes: usize,
     /// Memory for conversations and what they hold in buffers, over all threads; 1 GiB, and never more
     /// than a quarter of what the host, the control group or `RLIMIT_AS` allows. Half of it at most is
-    /// for conversations, of 4 KiB each. Above 80 % of the rest those that hold more than the average
-    /// are not read for now, and cut after 3 s with the code `shed`; above 90 % newcomers wait in the
+    /// for conversations, of 4 KiB each, 16 KiB over TLS. Above 80 % of the rest those that hold more than
+    /// the average are not read for now, and cut after 3 s with the code `shed`; above 90 % newcomers wait in the
     /// kernel's queue; above 95 % the one that holds most is cut at once, and nobody who holds anything is
     /// read. What handlers keep is theirs, and not counted.
     pub memory: Limit<usize>,

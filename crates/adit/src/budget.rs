@@ -24,7 +24,14 @@ use crate::observe::{Observers, now};
 use crate::worker::{Mail, Mailbox};
 
 /// What a conversation costs that holds nothing: its task, its place in the books, its socket.
-pub(crate) const CONVERSATION_BYTES: usize = 4 << 10;
+const CONVERSATION_BYTES: usize = 4 << 10;
+/// The same over TLS: measured, 11 KiB while nothing is said.
+const SECURED_BYTES: usize = 16 << 10;
+
+/// What one conversation costs that holds nothing.
+pub(crate) const fn cost(secured: bool) -> usize {
+    if secured { SECURED_BYTES } else { CONVERSATION_BYTES }
+}
 
 /// The memory that a server may spend: what its limits say, and never more than a quarter of what the
 /// process may take. None without a bound.
@@ -35,8 +42,8 @@ pub(crate) fn bytes_of(limits: &Limits) -> Option<usize> {
 }
 
 /// Conversations that fit into half of the memory; the other half is for what they hold.
-pub(crate) fn conversations_of(bytes: usize) -> usize {
-    bytes / 2 / CONVERSATION_BYTES
+pub(crate) fn conversations_of(bytes: usize, cost: usize) -> usize {
+    bytes / 2 / cost
 }
 
 /// What all threads of a server share about their buffers.
@@ -78,9 +85,8 @@ struct Parked {
 }
 
 impl Budget {
-    /// A budget for buffers, which is what `limits` leave beside so many conversations.
-    pub(crate) fn new(limits: &Limits, conversations: usize, mailboxes: &[Mailbox]) -> Self {
-        let base = conversations.saturating_mul(CONVERSATION_BYTES);
+    /// A budget for buffers, which is what `limits` leave beside conversations that cost so much in all.
+    pub(crate) fn new(limits: &Limits, base: usize, mailboxes: &[Mailbox]) -> Self {
         let bytes = bytes_of(limits).map(|bytes| bytes.saturating_sub(base).max(bytes / 2));
         Self { mailboxes: mailboxes.into(), ..Self::of(bytes) }
     }
@@ -310,7 +316,7 @@ impl Drop for Holding {
 
 #[cfg(test)]
 mod tests {
-    use super::{Account, Budget, Holding, conversations_of};
+    use super::{Account, Budget, Holding, conversations_of, cost};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::{Wake, Waker};
@@ -365,6 +371,6 @@ mod tests {
 
     #[test]
     fn conversations_take_half_of_the_memory_at_most() {
-        assert_eq!(conversations_of(16 << 20), 2048);
+        assert_eq!(conversations_of(16 << 20, cost(false)), 2048);
     }
 }

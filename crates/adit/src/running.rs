@@ -134,9 +134,10 @@ impl<K: Kind> Bound<K> {
             }
         }
         let doors = listeners.iter().flat_map(|listener| listener.describe(&limits)).collect();
+        let secured = listeners.iter().any(|listener| listener.tls().is_some());
         let (mailboxes, letters): (Vec<_>, Vec<_>) =
             (0..threads).map(|_| mpsc::channel(MAILBOX)).unzip();
-        let shared = Arc::new(Shared::new(mailboxes, &limits, once, invited));
+        let shared = Arc::new(Shared::new(mailboxes, &limits, once, secured, invited));
         let mut running = Running {
             tls: listeners.iter().map(|listener| listener.tls().cloned()).collect(),
             endpoints,

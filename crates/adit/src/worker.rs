@@ -61,6 +61,7 @@ impl Shared {
         mailboxes: Vec<Mailbox>,
         limits: &Limits,
         once: bool,
+        secured: bool,
         invited: Invited,
     ) -> Self {
         let permits_max = match limits.conversations {
@@ -68,10 +69,12 @@ impl Shared {
             Limit::At(conversations) => conversations.min(descriptors_for_conversations()).max(1),
             Limit::Off => Semaphore::MAX_PERMITS,
         };
-        let fitting = budget::bytes_of(limits).map_or(usize::MAX, budget::conversations_of);
+        let cost = budget::cost(secured);
+        let fit = |bytes| budget::conversations_of(bytes, cost);
+        let fitting = budget::bytes_of(limits).map_or(usize::MAX, fit);
         let permits_max = permits_max.min(fitting).max(1);
         Self {
-            budget: Arc::new(Budget::new(limits, permits_max, &mailboxes)),
+            budget: Arc::new(Budget::new(limits, permits_max.saturating_mul(cost), &mailboxes)),
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
             mailboxes: mailboxes.into(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
