@@ -262,14 +262,19 @@ mod tests {
         (reader, Lines::to(writer, "lines").unwrap())
     }
 
-    /// More than the pipe takes and the queue holds.
+    /// More than the pipe takes and the queue holds. The writer is in the middle of the first line, which
+    /// the pipe does not take: nothing makes room between the others.
     fn flood(lines: &Lines) -> u64 {
-        let long = "x".repeat(1 << 16);
+        let long = "x".repeat(1 << 18);
         let count = 3 * WAITING_MAX / long.len();
+        lines.add(Full::Drop, missing, |_number, text| text.push_str(&long));
+        while lines.waiting_bytes() > 0 {
+            std::thread::yield_now();
+        }
         for _ in 0..count {
             lines.add(Full::Drop, missing, |_number, text| text.push_str(&long));
         }
-        count as u64
+        count as u64 + 1
     }
 
     #[test]

@@ -185,6 +185,13 @@ mod tests {
         }
     }
 
+    /// Waits until the writer is in the middle of the first line, so that nothing makes room.
+    fn is_taken(trace: &Trace) {
+        while trace.0.lines.as_ref().unwrap().waiting_bytes() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
     fn slow() -> (Slow, Arc<Mutex<String>>, SyncSender<()>) {
         let (text, (sender, receiver)) = (Arc::default(), sync_channel(1));
         (Slow(Arc::clone(&text), receiver), text, sender)
@@ -218,8 +225,8 @@ mod tests {
         let trace = Trace::to(out, &About::default(), Payload::Whole);
         let piece = vec![b'x'; 1 << 20];
         // More than may wait, while not even the first line is written.
-        // What fits waits twice: once taken by the writer, once behind it.
-        for _ in 0..4 * WAITING_MAX / piece.len() {
+        is_taken(&trace);
+        for _ in 0..2 * WAITING_MAX / piece.len() {
             trace.event(&data(&piece));
         }
         drop(permission);
@@ -242,8 +249,8 @@ mod tests {
         let (out, text, permission) = slow();
         let trace = Trace::to(out, &About::default(), Payload::Whole);
         let piece = vec![b'x'; 1 << 20];
-        // What fits waits twice: once taken by the writer, once behind it.
-        for _ in 0..4 * WAITING_MAX / piece.len() {
+        is_taken(&trace);
+        for _ in 0..2 * WAITING_MAX / piece.len() {
             trace.event(&data(&piece));
         }
         drop(permission);
