@@ -6,6 +6,7 @@
 //! while, above nine tenths nobody is let in, and above nineteen twentieths the one that holds most is
 //! cut. A message to a room is there once, however many wait for it, and is not counted.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -79,7 +80,9 @@ pub(crate) enum Measure {
 
 #[derive(Default)]
 struct Parked {
-    wakers: Vec<Waker>,
+    /// By the order in which they came.
+    wakers: BTreeMap<u64, Waker>,
+    next: u64,
     /// How often they were woken.
     round: u64,
 }
@@ -187,7 +190,7 @@ impl Budget {
             parked.round += 1;
             let wakers = std::mem::take(&mut parked.wakers);
             drop(parked);
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.into_values().for_each(Waker::wake);
         }
     }
 
@@ -233,8 +236,8 @@ impl Account {
 pub(crate) struct Holding {
     account: Arc<Account>,
     bytes: usize,
-    /// In which round it was parked.
-    parked: Option<u64>,
+    /// In which round it was parked, and its place there.
+    parked: Option<(u64, u64)>,
     /// Since when it has to wait, and since when it no longer has to.
     waits: Option<(Instant, Option<Instant>)>,
 }
@@ -290,9 +293,11 @@ impl Holding {
             return false;
         }
         let mut parked = budget.parked();
-        if self.parked != Some(parked.round) {
-            self.parked = Some(parked.round);
-            parked.wakers.push(waker.clone());
+        if self.parked.is_none_or(|(round, _)| round != parked.round) {
+            let place = parked.next;
+            parked.next += 1;
+            parked.wakers.insert(place, waker.clone());
+            self.parked = Some((parked.round, place));
         }
         drop(parked);
         // Looked at again, since room may have come before the waker was there.
@@ -310,6 +315,10 @@ impl Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
+        if let Some((_, place)) = self.parked {
+            // A waker keeps a task in memory that has ended; a tight time can be long.
+            drop(self.account.budget.parked().wakers.remove(&place));
+        }
         self.set(0);
     }
 }
@@ -355,10 +364,28 @@ mod tests {
         // Tight again: it is parked anew.
         many.set(900);
         assert!(many.has_to_wait(&waker));
+        many.set(650);
+        assert_eq!((count.0.load(Relaxed), budget.held.load(Relaxed)), (2, 750));
         drop(many);
-        assert_eq!((count.0.load(Relaxed), budget.held.load(Relaxed)), (2, 100));
+        assert_eq!(budget.held.load(Relaxed), 100);
         drop(few);
         assert_eq!((budget.held.load(Relaxed), budget.holders.load(Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn who_is_gone_is_not_kept_to_be_woken() {
+        let budget = Arc::new(Budget::of(Some(1000)));
+        let mut lasting = Holding::new(&Account::new(&budget));
+        lasting.set(810);
+        for _ in 0..3 {
+            let count = Arc::new(Count::default());
+            let mut guest = Holding::new(&Account::new(&budget));
+            guest.set(810);
+            assert!(guest.has_to_wait(&Waker::from(Arc::clone(&count))));
+            drop(guest);
+            assert_eq!(Arc::strong_count(&count), 1, "its waker is kept");
+        }
+        assert!(lasting.has_to_wait(Waker::noop()));
     }
 
     #[test]
