@@ -262,10 +262,62 @@ fn a_worker_that_does_not_read_holds_its_peers_up_and_nothing_grows() {
             assert!(sent < 200 << 20, "no end: {sent} bytes were taken");
         }
     }
+    let memory_kb = memory_kb(&server);
+    assert!(memory_kb < 32 << 10, "{memory_kb} kB with {sent} bytes sent");
+}
+
+#[test]
+fn what_peers_of_a_worker_do_not_take_counts_against_the_memory_of_the_server() {
+    let script = r#"
+for number, kind, text in frames():
+    if kind == b"D" and text == b"much":
+        for _ in range(15): say(number, b"D", bytes(65536))
+    elif kind == b"D": say(number, b"D", text)
+    elif kind == b"E": say(number, b"E")
+"#;
+    let Some((_scratch, path)) = worker(script) else { return };
+    // A budget of a quarter of this; all of them together are owed more than the whole.
+    let script = "ulimit -v 400000; exec \"$@\" 3>\"$READY\"";
+    let words = ["127.0.0.1:0,sndbuf=64kB", "--worker", "--", "python3", &path];
+    let server = Server::start(script, &words);
+    let mut peers = Vec::new();
+    wait_until("memory is short", || {
+        if peers.len() < 450 && !server.program.err.text().contains("newcomers wait") {
+            let peer = slow_reader(&server);
+            (&peer).write_all(b"much").unwrap();
+            peers.push(peer);
+        }
+        server.program.err.text().contains("adit: memory is short")
+    });
+    drop(peers);
+    assert_eq!(ask(&server, b"hello"), b"hello");
+    assert_eq!(server.stop().status, 0);
+}
+
+fn memory_kb(server: &Server) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.program.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
-    let memory_kb: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(memory_kb < 32 << 10, "{line} with {sent} bytes sent");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn datagrams_of_many_peers_that_wait_for_a_worker_are_bounded_together() {
+    let script = "read(13); note('busy'); time.sleep(1000)";
+    let Some((_scratch, path)) = worker(script) else { return };
+    let server = serve_worker(&["udp://127.0.0.1:0", "--frame", "len32"], &path);
+    let piece = vec![b'x'; 60_000];
+    // Twice what may wait; each peer alone keeps to its share. What the kernel drops on the way is sent
+    // again, until the server says that it drops some.
+    let peers: Vec<_> = (0..80).map(|_| udp_socket()).collect();
+    let full = "64 MiB of datagrams wait for the worker already: one is dropped (code=full)";
+    wait_until("no more may wait", || {
+        for peer in &peers {
+            peer.send_to(&piece, server.udp()).unwrap();
+        }
+        server.program.err.text().contains(full)
+    });
+    let memory_kb = memory_kb(&server);
+    assert!(memory_kb < 128 << 10, "{memory_kb} kB");
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::{Failed, Order, Talk, Worker};
@@ -15,6 +17,11 @@ use crate::{Code, Peer, Result};
 
 /// Datagrams of one peer that may wait for the worker.
 const WAITING_MAX: usize = 64;
+/// KiB of all peers that may wait. Counted in bytes: many peers with little to say have room for each.
+pub(super) const WAITING_KIB_MAX: usize = 64 << 10;
+
+/// A datagram that waits, and its room among those of all peers.
+type Waiting = (Bytes, OwnedSemaphorePermit);
 
 /// The service.
 #[derive(Clone)]
@@ -46,13 +53,15 @@ impl Open for Answers {
             failure: Rc::clone(&failure),
         };
         let task = tokio::task::spawn_local(client.carry(waiting));
-        Ok(OnePeer { onward, failure, task: task.abort_handle() })
+        let room = Arc::clone(&self.0.at_work.room);
+        Ok(OnePeer { onward, room, failure, task: task.abort_handle() })
     }
 }
 
 /// One peer's datagrams.
 pub(super) struct OnePeer {
-    onward: mpsc::Sender<Bytes>,
+    onward: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
     /// Why the worker has left it, which is told with its next datagram.
     failure: Rc<RefCell<Option<Failed>>>,
     task: AbortHandle,
@@ -60,15 +69,19 @@ pub(super) struct OnePeer {
 
 impl Handler for OnePeer {
     fn message(&mut self, msg: &[u8], _out: &mut Out<'_>) -> Answer {
-        let failure = match self.onward.try_send(Bytes::copy_from_slice(msg)) {
-            Ok(()) => self.failure.take(),
-            Err(TrySendError::Full(_)) => {
-                let text =
-                    format!("{WAITING_MAX} datagrams wait for the worker already: one is dropped");
-                Some(Failed { code: Code::Full, text })
-            }
+        let full = |waiting: &str| {
+            let text = format!("{waiting} wait for the worker already: one is dropped");
+            Some(Failed { code: Code::Full, text })
+        };
+        let kib = u32::try_from(msg.len() >> 10).unwrap_or(u32::MAX).saturating_add(1);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(kib);
+        let sent = room.map(|room| self.onward.try_send((Bytes::copy_from_slice(msg), room)));
+        let failure = match sent {
+            Err(_none) => full(&format!("{} MiB of datagrams", WAITING_KIB_MAX >> 10)),
+            Ok(Ok(())) => self.failure.take(),
+            Ok(Err(TrySendError::Full(_))) => full(&format!("{WAITING_MAX} datagrams")),
             // It has said that this was all.
-            Err(TrySendError::Closed(_)) => return Answer::Close,
+            Ok(Err(TrySendError::Closed(_))) => return Answer::Close,
         };
         match failure {
             Some(failed) => Answer::later(async { Err(failed.into()) }),
@@ -94,7 +107,7 @@ struct Client {
 
 impl Client {
     /// Until the worker has said all; each datagram after a failure begins anew.
-    async fn carry(self, mut waiting: mpsc::Receiver<Bytes>) {
+    async fn carry(self, mut waiting: mpsc::Receiver<Waiting>) {
         while let Some(first) = waiting.recv().await {
             match self.talk(first, &mut waiting).await {
                 Ok(()) => return,
@@ -103,15 +116,22 @@ impl Client {
         }
     }
 
-    async fn talk(&self, first: Bytes, waiting: &mut mpsc::Receiver<Bytes>) -> Result<(), Failed> {
+    async fn talk(
+        &self,
+        first: Waiting,
+        waiting: &mut mpsc::Receiver<Waiting>,
+    ) -> Result<(), Failed> {
         let (worker, peer) = (&self.worker, self.peer.as_str());
         let gone = || worker.gone(peer);
-        let Talk { line, mut said } = worker.open(self.variables.clone(), peer).await?;
+        let (first, room) = first;
+        // What the worker says is taken at once: it waits for no peer.
+        let Talk { line, mut said } = worker.open(self.variables.clone(), peer, None).await?;
         line.send(Order::Data(line.number, first)).await.ok_or_else(gone)?;
+        drop(room);
         loop {
             tokio::select! {
                 msg = waiting.recv() => {
-                    let Some(msg) = msg else { return Ok(()) };
+                    let Some((msg, _room)) = msg else { return Ok(()) };
                     line.send(Order::Data(line.number, msg)).await.ok_or_else(gone)?;
                 }
                 answer = worker.next(&mut said, &line, peer) => {

@@ -1,11 +1,13 @@
 //! What stands between one conversation and the worker: orders one way, what it says the other.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
+
+use crate::budget::{self, Holding};
 
 /// Bytes that a worker may be ahead of one peer.
 pub(super) const AHEAD_BYTES_MAX: usize = 1 << 20;
@@ -57,19 +59,43 @@ struct Account {
     ahead_bytes: AtomicUsize,
     untold_bytes: AtomicUsize,
     is_overrun: AtomicBool,
+    /// What that takes of the server's memory; none once the conversation is over.
+    holding: Mutex<Option<Holding>>,
+}
+
+impl Account {
+    fn of(peer: Option<&Arc<budget::Account>>) -> Arc<Self> {
+        Arc::new(Self { holding: Mutex::new(peer.map(Holding::new)), ..Self::default() })
+    }
+
+    /// Counts what waits now. Looked at behind the lock: whoever is last there counts what is left.
+    fn hold(&self) {
+        let mut holding = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(holding) = holding.as_mut() {
+            holding.set(self.ahead_bytes.load(Relaxed));
+        }
+    }
+
+    /// Nothing of it waits any more.
+    fn give_back(&self) {
+        *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 impl Talk {
     /// Begins; nothing if nobody takes orders any more.
+    ///
+    /// What the worker says and the peer has not taken counts as held by `peer`.
     ///
     /// Cancel safe: one that is dropped before has told nobody of a conversation.
     pub(super) async fn open(
         number: u64,
         variables: Bytes,
         orders: mpsc::Sender<Order>,
+        peer: Option<&Arc<budget::Account>>,
     ) -> Option<Self> {
         let (mouth, said) = mpsc::channel(AHEAD_FRAMES_MAX);
-        let account = Arc::<Account>::default();
+        let account = Account::of(peer);
         let mouth = Mouth { said: Some(mouth), account: Arc::clone(&account) };
         orders.send(Order::Open(number, variables, mouth)).await.ok()?;
         Some(Self { line: Line { number, orders, account }, said })
@@ -85,6 +111,7 @@ impl Line {
     /// The peer has taken so much: the worker is told now and then.
     pub(super) async fn taken(&self, bytes: usize) -> Option<()> {
         self.account.ahead_bytes.fetch_sub(bytes, Relaxed);
+        self.account.hold();
         let untold = self.account.untold_bytes.fetch_add(bytes, Relaxed) + bytes;
         if untold < TAKEN_BYTES {
             return Some(());
@@ -101,6 +128,8 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        // Before the worker hears of it: one that does not read hears it late.
+        self.account.give_back();
         let Err(TrySendError::Full(order)) = self.orders.try_send(Order::Close(self.number)) else {
             return;
         };
@@ -124,10 +153,40 @@ impl Mouth {
                 self.said = None;
                 return;
             }
+            self.account.hold();
         }
         if let Err(TrySendError::Full(_)) = mouth.try_send(said) {
             self.account.is_overrun.store(true, Relaxed);
             self.said = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, Said, Talk};
+    use crate::budget::{Account, Budget};
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn what_a_worker_is_ahead_counts_until_the_peer_has_taken_it_or_is_gone() {
+        let budget = Arc::new(Budget::default());
+        let peer = Account::new(&budget);
+        let (orders, mut taken) = mpsc::channel(4);
+        let talk = Talk::open(1, Bytes::new(), orders, Some(&peer)).await.unwrap();
+        let Some(Order::Open(_, _, mut mouth)) = taken.recv().await else { unreachable!() };
+        let thousand = || Said::Data(Bytes::from_static(&[0; 1000]));
+        mouth.say(thousand());
+        mouth.say(thousand());
+        assert_eq!(budget.held(), 2000);
+        talk.line.taken(600).await.unwrap();
+        assert_eq!((budget.held(), peer.held()), (1400, 1400));
+        drop(talk);
+        assert_eq!((budget.held(), peer.held()), (0, 0));
+        // The worker has not heard of the end.
+        mouth.say(thousand());
+        assert_eq!(budget.held(), 0);
     }
 }

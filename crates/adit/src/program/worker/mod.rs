@@ -15,9 +15,10 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use tokio::io::ReadBuf;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{Failed, Program, Sandboxed, variables};
+use crate::budget::Account;
 use crate::buffers::{CHUNK, Scratch};
 use crate::conn::Wire;
 use crate::stream::{StreamService, sealed};
@@ -72,10 +73,18 @@ pub struct Worker {
 type Tell = Arc<dyn Fn(&Error) + Send + Sync>;
 
 /// What all clones share.
-#[derive(Default)]
 struct AtWork {
     running: Mutex<Option<Running>>,
     numbers: AtomicU64,
+    /// For datagrams that wait, in KiB.
+    room: Arc<Semaphore>,
+}
+
+impl Default for AtWork {
+    fn default() -> Self {
+        let room = Arc::new(Semaphore::new(datagrams::WAITING_KIB_MAX));
+        Self { running: Mutex::default(), numbers: AtomicU64::default(), room }
+    }
 }
 
 /// The thread that talks to the process.
@@ -155,9 +164,14 @@ impl Worker {
     }
 
     /// Tells the worker of a new conversation, as soon as it listens.
-    async fn open(&self, variables: Vec<u8>, peer: &str) -> Result<Talk, Failed> {
+    async fn open(
+        &self,
+        variables: Vec<u8>,
+        peer: &str,
+        account: Option<&Arc<Account>>,
+    ) -> Result<Talk, Failed> {
         let number = self.at_work.numbers.fetch_add(1, Relaxed) + 1;
-        let talk = Talk::open(number, variables.into(), self.orders()?).await;
+        let talk = Talk::open(number, variables.into(), self.orders()?, account).await;
         talk.ok_or_else(|| self.gone(peer))
     }
 
@@ -218,7 +232,8 @@ impl StreamService for Worker {
     async fn serve(&self, conn: Conn) -> Result<(), BoxError> {
         let wire = conn.into_wire();
         let peer = wire.remote.place_text();
-        let Talk { line, mut said } = self.open(variables::of_wire(&wire), &peer).await?;
+        let account = wire.account.as_ref();
+        let Talk { line, mut said } = self.open(variables::of_wire(&wire), &peer, account).await?;
         let gone = || self.gone(&peer);
         let up = async {
             while let Some(bytes) = read(&wire).await? {
