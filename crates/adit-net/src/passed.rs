@@ -59,13 +59,12 @@ impl Announced {
         if pid.parse() != Ok(own) {
             return Err(Unannounced::Other(pid.to_owned()));
         }
-        let most = usize::try_from(RawFd::MAX - FIRST).unwrap_or(usize::MAX);
-        let count = text.parse::<usize>().ok().filter(|count| *count <= most);
+        let count = text.parse::<usize>().ok().filter(|count| *count <= DESCRIPTORS_MAX);
         let Some(count) = count else { return Err(Unannounced::Count(text.to_owned())) };
         let names: Vec<String> = match names {
             Some(names) if count > 0 => names.split(':').map(str::to_owned).collect(),
-            // As sd_listen_fds_with_names(3) calls them. No process has more open than this.
-            _ => vec!["unknown".to_owned(); count.min(DESCRIPTORS_MAX)],
+            // As sd_listen_fds_with_names(3) calls them.
+            _ => vec!["unknown".to_owned(); count],
         };
         if names.len() != count {
             return Err(Unannounced::Names { names: names.len(), count });
@@ -79,7 +78,7 @@ impl Announced {
     }
 }
 
-/// `fs.nr_open` as Linux has it.
+/// `fs.nr_open` as Linux has it: no process has more open than this.
 const DESCRIPTORS_MAX: usize = 1 << 20;
 
 /// Protocols of streams; over the second a connection may use several ways.
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(read("7", "0", Some("")).unwrap(), Vec::<String>::new());
         assert_eq!(read("8", "2", None), Err(Unannounced::Other("8".to_owned())));
         assert_eq!(Announced::read(None, Some("2"), None, 7), Err(Unannounced::Nothing));
-        for count in ["", "-1", "two", "99999999999999999999", "2147483647"] {
+        for count in ["", "-1", "two", "99999999999999999999", "2147483647", "1048577"] {
             assert_eq!(read("7", count, None), Err(Unannounced::Count(count.to_owned())));
         }
         let other = Err(Unannounced::Names { names: 2, count: 3 });
