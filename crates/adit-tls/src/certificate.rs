@@ -1,5 +1,5 @@
 //! Certificate: what one says of itself, as text for people.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -191,11 +191,15 @@ fn time((tag, text): (u8, &[u8])) -> Option<u64> {
         _ => return None,
     };
     let rest = rest.strip_suffix(b"Z")?;
+    // Half a pair would pass for a number of one digit.
+    if rest.len() != 10 {
+        return None;
+    }
     let mut parts = rest.chunks(2).map(number);
     let mut part = || parts.next().flatten();
     let (month, day) = (part()?, part()?);
     let (hour, minute, second) = (part()?, part()?, part()?);
-    if parts.next().is_some() || hour > 23 || minute > 59 || second > 60 {
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let of_day =
@@ -242,7 +246,16 @@ mod tests {
         let of = |tag, text: &str| time((tag, text.as_bytes()));
         assert_eq!(of(tag::UTC_TIME, "700101000000Z"), Some(0));
         assert_eq!(of(tag::GENERALIZED_TIME, "19700101000001Z"), Some(1));
-        for bad in ["", "Z", "700101000000", "7001010000Z", "700101000000+", "+0010100000Z", "é"] {
+        for bad in [
+            "",
+            "Z",
+            "700101000000",
+            "70010100000Z",
+            "7001010000Z",
+            "700101000000+",
+            "+0010100000Z",
+            "é",
+        ] {
             assert_eq!(of(tag::UTC_TIME, bad), None, "{bad}");
         }
         assert_eq!(of(tag::UTC_TIME, "70010100000000Z"), None);

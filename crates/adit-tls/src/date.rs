@@ -1,5 +1,5 @@
 //! Dates: seconds since 1970 to and from the calendar, which certificates speak.
-#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::as_conversions)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 const DAY_S: u64 = 86_400;
 

@@ -27,6 +27,19 @@
 //! # Ok(()) }
 //! ```
 #![forbid(unsafe_code)]
+// No peer may end the program. The modules that decode are held to more: they neither index nor
+// calculate without a check. Tests may panic.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 
 mod auto;
 mod certificate;
@@ -35,6 +48,8 @@ mod date;
 mod der;
 mod failure;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod info;
 mod pin;

@@ -1,10 +1,12 @@
 //! Pin: a certificate known by its fingerprint, for those who have no authority in common.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::fmt;
 use std::str::FromStr;
 
 use adit_proto::code::Code;
 use adit_proto::error::{Blame, Error};
+use adit_proto::escape::escape_line;
 use aws_lc_rs::digest::{SHA256, digest};
 
 /// The SHA-256 of a certificate's DER, which names this very certificate and no other.
@@ -52,7 +54,8 @@ impl FromStr for Pin {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
-            let what = format!("no SHA-256 fingerprint: {text:?} is not 64 hexadecimal digits");
+            let shown = escape_line(text.as_bytes(), SHOWN_CHARS_MAX);
+            let what = format!("no SHA-256 fingerprint: \"{shown}\" is not 64 hexadecimal digits");
             Error::new(Code::Usage, Blame::Caller, what)
                 .with_hint("openssl x509 -noout -fingerprint -sha256 -in FILE prints one")
         };
@@ -104,6 +107,9 @@ impl fmt::Debug for Pin {
     }
 }
 
+/// Of text that is no pin, in characters: more than the longest form of one, to show what is too much.
+const SHOWN_CHARS_MAX: usize = 120;
+
 #[cfg(test)]
 mod tests {
     use super::Pin;
@@ -130,6 +136,9 @@ mod tests {
             assert!(error.to_string().ends_with("(code=usage)"), "{error}");
             assert!(error.hint().unwrap().contains("openssl"));
         }
+        // A whole file in its place is not printed.
+        let said = "9f\u{202e}".repeat(10_000).parse::<Pin>().unwrap_err().to_string();
+        assert!(said.len() < 300 && said.contains("\"9f\\u{202e}9f"), "{said}");
     }
 
     proptest! {

@@ -1,4 +1,5 @@
 //! Wire: the stream beneath TLS, which remembers the first bytes of its peer.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use std::io;
 use std::pin::Pin;
@@ -26,13 +27,13 @@ pub(crate) struct First {
 impl First {
     const BYTES_MAX: u8 = 8;
 
-    fn note(&self, new: &[u8]) {
+    pub(crate) fn note(&self, new: &[u8]) {
         let mut count = self.count.load(Relaxed);
         let mut bytes = self.bytes.load(Relaxed).to_be_bytes();
         let room = bytes.iter_mut().skip(count.into());
         for (to, from) in room.zip(new) {
             *to = *from;
-            count += 1;
+            count = count.saturating_add(1);
         }
         self.bytes.store(u64::from_be_bytes(bytes), Relaxed);
         self.count.store(count, Relaxed);
