@@ -1,6 +1,8 @@
 //! Addresses: any text is an address that reads back the same, or an error that a terminal can show.
 
-use adit_proto::address::{Address, AddressError, Role, parse_duration, parse_rate, parse_size};
+use adit_proto::address::{
+    Address, AddressError, Exec, Role, parse_duration, parse_rate, parse_size,
+};
 use adit_proto::endpoint::Transport;
 use adit_proto::escape::is_unsafe;
 
@@ -17,6 +19,14 @@ pub(crate) fn address(data: &[u8]) {
             Ok(address) => read(&address),
             Err(error) => said(&error),
         }
+    }
+    match text.parse::<Exec>() {
+        Ok(exec) => {
+            assert!(Exec::is_meant(&text) && parsed.is_err(), "a program is no address");
+            assert_eq!(exec.to_string().parse::<Exec>().as_ref(), Ok(&exec));
+            assert!(!exec.spoken().chars().any(is_unsafe) && exec.spoken().len() < 1_000);
+        }
+        Err(error) => said(&error),
     }
     let words: Vec<&str> = text.split(' ').collect();
     match Address::parse_words(&words, Transport::Tcp) {

@@ -20,8 +20,11 @@ mod codecs;
 mod escapes;
 mod events;
 pub mod mutate;
+mod passed;
 mod pieces;
 mod stories;
+mod tls;
+mod workers;
 
 /// One decoder, and what must hold for it.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "units", run: addresses::units },
     Target { name: "proxy", run: admission::proxy },
     Target { name: "access", run: admission::access },
+    Target { name: "worker", run: workers::worker },
+    Target { name: "passed", run: passed::passed },
+    Target { name: "der", run: tls::der },
+    Target { name: "certificate", run: tls::certificate },
+    Target { name: "beginning", run: tls::beginning },
+    Target { name: "pin", run: tls::pin },
     Target { name: "escape", run: escapes::escape },
     Target { name: "events", run: events::events },
     Target { name: "trace", run: stories::trace },

@@ -20,7 +20,7 @@ const DIRECTION: [(&str, &[&str]); 9] = [
     ("adit", &["adit-net", "adit-proto", "adit-tls"]),
     ("adit-trace", &["adit-proto"]),
     ("adit-lab", &["adit", "adit-net", "adit-proto"]),
-    ("adit-fuzz", &["adit-proto", "adit-trace"]),
+    ("adit-fuzz", &["adit-net", "adit-proto", "adit-tls", "adit-trace"]),
     ("adit-cli", &["adit", "adit-lab", "adit-trace"]),
     ("examples", &["adit"]),
 ];
