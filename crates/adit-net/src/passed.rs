@@ -2,6 +2,16 @@
 //!
 //! Whoever starts this process holds them too, so that clients who come while it is not there wait in
 //! the kernel's queue. They come without close-on-exec, which is set before anything else is done.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::as_conversions,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::string_slice
+    )
+)]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
