@@ -184,7 +184,8 @@ impl<K: Kind> Server<K> {
     /// networks; nobody else may connect, but through a Unix socket. [`Peer::remote`](crate::Peer) is
     /// then the client that the header names, for the access list and the limits of a source too, and
     /// [`Peer::via`](crate::Peer::via) the proxy. A connection of the proxy itself, as it makes them to
-    /// see whether the server is there, keeps its own address and is let in.
+    /// see whether the server is there, keeps its own address and is let in: neither the access list nor the
+    /// limits of a source are asked about it.
     ///
     /// The header has `limits.handshake` to come; without a right one the connection is closed with
     /// `bad-proxy-header`.
