@@ -24,6 +24,8 @@ pub(crate) struct Pump {
     pub(crate) from: Arc<Wire>,
     pub(crate) to: Arc<Wire>,
     rest: BytesMut,
+    /// Anything was read since that was last asked.
+    moved: bool,
     /// The end was read, and is being passed on.
     ending: bool,
     holding: Option<Holding>,
@@ -35,7 +37,7 @@ impl Pump {
         // One of the two is the conversation, the other where it is carried on to.
         let holding = from.account.as_ref().or(to.account.as_ref()).map(Holding::new);
         let (from, to) = (Arc::clone(from), Arc::clone(to));
-        Self { from, to, rest: BytesMut::new(), ending: false, holding, end: None }
+        Self { from, to, rest: BytesMut::new(), moved: false, ending: false, holding, end: None }
     }
 
     /// Carries what there is.
@@ -49,6 +51,11 @@ impl Pump {
         if let Some(holding) = &mut self.holding {
             holding.set(self.rest.len());
         }
+    }
+
+    /// Was anything read since this was last asked, or is it the other side that takes no more?
+    pub(crate) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved) || !self.rest.is_empty()
     }
 
     /// One read and one write, or the end.
@@ -78,7 +85,10 @@ impl Pump {
                 self.ending = true;
                 None
             }
-            Poll::Ready(Ok(())) => self.pass(cx, piece.filled()),
+            Poll::Ready(Ok(())) => {
+                self.moved = true;
+                self.pass(cx, piece.filled())
+            }
         };
         scratch.give_back();
         Poll::Ready(end)

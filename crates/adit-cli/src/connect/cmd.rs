@@ -4,7 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use adit::system::unread;
 use adit::{Conn, Ended, Program};
 use tokio::task::JoinHandle;
 
@@ -25,14 +28,18 @@ impl Cmd {
         let mut process = program.start(conn).await?;
         let io = process.take_io().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         let (from, to) = (io.try_clone()?, io.try_clone()?);
+        let has_said = Arc::new(AtomicBool::new(false));
+        let from = FromProgram { io: from, has_said: Arc::clone(&has_said) };
         let end = tokio::spawn(async move {
-            let ended = process.ended().await;
+            let heard =
+                || has_said.swap(false, Relaxed) || unread(&io).is_ok_and(|bytes| bytes > 0);
+            let ended = process.silent(heard).await;
             // A descendant that has got away may hold the other end: it keeps nobody waiting.
             drop(io.shutdown(Shutdown::Read));
             ended
         });
         let (program, peer) = (program.clone(), conn.remote().place_text());
-        Ok((Self { program, end, peer }, FromProgram(from), ToProgram(to)))
+        Ok((Self { program, end, peer }, from, ToProgram(to)))
     }
 
     /// Waits for its end, and says whether it is a good one.
@@ -51,21 +58,26 @@ impl Drop for Cmd {
 }
 
 /// What the program writes.
-pub(super) struct FromProgram(UnixStream);
+pub(super) struct FromProgram {
+    io: UnixStream,
+    has_said: Arc<AtomicBool>,
+}
 
 impl Read for FromProgram {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buf) {
+        let bytes = match self.io.read(buf) {
             // It has ended without reading all of its input (unix(7)).
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(0),
-            read => read,
-        }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            read => read?,
+        };
+        self.has_said.store(bytes > 0, Relaxed);
+        Ok(bytes)
     }
 }
 
 impl AsFd for FromProgram {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.io.as_fd()
     }
 }
 

@@ -82,7 +82,7 @@ fn start(args: &Connect, voice: &Voice) -> adit::Result<Exit> {
 enum Peer {
     Socket(Address),
     /// A program of ours, its name in messages, and its process.
-    Program(Program, String, Option<Process>),
+    Program(Program, String, Option<Box<Process>>),
 }
 
 /// The peer; a program has to be there before anything begins.
@@ -194,7 +194,7 @@ impl Peer {
                 // The one before makes room for it.
                 *running = None;
                 let (conn, process) = dial.program(program).await?;
-                *running = Some(process);
+                *running = Some(Box::new(process));
                 Ok(conn)
             }
         }

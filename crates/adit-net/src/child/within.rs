@@ -42,7 +42,7 @@ pub(super) fn fork_guard(launch: &Launch, requests: OwnedFd, server: OwnedFd) ->
         pid => {
             let error = io::Error::last_os_error();
             set_signals(&before);
-            Pid::from_raw(pid).filter(|_| pid > 0).ok_or(error)
+            process(pid).ok_or(error)
         }
     }
 }
@@ -66,13 +66,15 @@ pub(super) fn set_signals(set: &libc::sigset_t) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, set, ptr::null_mut()) };
 }
 
-/// A program that runs.
+/// A program that runs, or has ended with others of its group still there.
 struct Child {
+    /// Also the number of its group, which is nobody else's as long as one of our children is in it.
     pid: Pid,
     /// Where its end is told; its other end says when it is to end.
     records: OwnedFd,
     /// It was told to end, and is killed at this time.
     kill_at_ms: Option<i64>,
+    has_ended: bool,
 }
 
 /// The guard, seen from inside.
@@ -206,13 +208,14 @@ impl Inside<'_> {
                 tell(&records, TAG_NOT_RUN, why.raw_os_error());
                 leave(127)
             }
-            pid => match Pid::from_raw(pid).filter(|_| pid > 0) {
+            pid => match process(pid) {
                 Some(pid) => {
                     // The child does the same: whoever is first, the group is there when it is needed.
                     in_silence(rustix::process::setpgid(Some(pid), Some(pid)));
                     tell(&records, TAG_TAKEN, pid.as_raw_nonzero().get());
                     // There is room: it was looked for above.
-                    self.children.push(Child { pid, records, kill_at_ms: None });
+                    let child = Child { pid, records, kill_at_ms: None, has_ended: false };
+                    self.children.push(child);
                 }
                 None => tell(&records, TAG_NOT_RUN, errno()),
             },
@@ -225,18 +228,21 @@ impl Inside<'_> {
             let mut seen = [0_u8; size_of::<libc::signalfd_siginfo>() * 4];
             while rustix::io::read(signals, &mut seen).is_ok_and(|bytes| bytes > 0) {}
         }
-        while let Some(pid) = next_dead() {
-            let child = self.children.iter().position(|child| child.pid == pid);
-            if child.is_some() {
-                // As long as it is not reaped, its number and that of its group are nobody else's.
-                in_silence(kill_process_group(pid, Signal::KILL));
-            }
-            let Some(status) = reap_one(pid) else { return };
-            if let Some(at) = child {
-                let child = self.children.swap_remove(at);
+        while let Some((pid, status)) = reap_one() {
+            if let Some(child) = self.children.iter_mut().find(|child| child.pid == pid) {
+                child.has_ended = true;
                 tell(&child.records, TAG_ENDED, status);
             }
         }
+        self.forget_empty_groups();
+    }
+
+    /// A program that has ended may have left others in its group, which write on. They have become
+    /// our children, and those of theirs will: without a child in it, a group is over, and that its
+    /// records are closed says so.
+    fn forget_empty_groups(&mut self) {
+        self.children
+            .retain(|child| !child.has_ended || has_children(libc::P_PGID, Some(child.pid)));
     }
 
     /// Programs whose conversation is over: their group is asked to end.
@@ -274,7 +280,7 @@ impl Inside<'_> {
         self.signal_descendants(Signal::TERM);
         while now_ms() < end {
             self.reap();
-            if !has_children() {
+            if !has_children(libc::P_ALL, None) {
                 return;
             }
             sleep_ms(5);
@@ -287,7 +293,7 @@ impl Inside<'_> {
             }
             self.signal_descendants(Signal::KILL);
             self.reap();
-            if !has_children() {
+            if !has_children(libc::P_ALL, None) {
                 return;
             }
             sleep_ms(5);
@@ -334,32 +340,27 @@ fn signals_of_children() -> Option<OwnedFd> {
     (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A child that has ended and is not reaped yet.
-fn next_dead() -> Option<Pid> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: the kernel fills in `info`, which lives through the call.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
-    // SAFETY: siginfo_t is integers, all of them zero or written by the kernel.
-    let info = unsafe { info.assume_init() };
-    // SAFETY: after waitid the field of the process is the one in use, and 0 if there was none.
-    let pid = unsafe { info.si_pid() };
-    Pid::from_raw(pid).filter(|_| result == 0)
-}
-
-fn reap_one(pid: Pid) -> Option<libc::c_int> {
+/// Takes the status of a child that has ended.
+fn reap_one() -> Option<(Pid, libc::c_int)> {
     let mut status = 0;
     // SAFETY: the status lives through the call.
-    let reaped =
-        unsafe { libc::waitpid(pid.as_raw_nonzero().get(), &raw mut status, libc::WNOHANG) };
-    (reaped > 0).then_some(status)
+    let reaped = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    process(reaped).map(|pid| (pid, status))
 }
 
-fn has_children() -> bool {
+/// What fork(2) and waitpid(2) give, where it is a process.
+fn process(raw: libc::pid_t) -> Option<Pid> {
+    // A negative one, which is an error here, would be a panic there.
+    Pid::from_raw(raw.max(0))
+}
+
+/// Has this process a child of that kind, alive or not reaped yet (waitid(2))?
+fn has_children(kind: libc::idtype_t, id: Option<Pid>) -> bool {
+    let id = id.map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs());
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: the kernel fills in `info`, which lives through the call.
-    let result = unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) };
+    let result = unsafe { libc::waitid(kind, id, info.as_mut_ptr(), options) };
     result == 0 || errno() != libc::ECHILD
 }
 

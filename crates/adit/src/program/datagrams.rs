@@ -1,5 +1,6 @@
 //! A program for datagrams: one process for each, many at once.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,24 +100,28 @@ async fn talk(mut process: Process, msg: &[u8]) -> io::Result<(Vec<u8>, Ended)> 
     io.set_nonblocking(true)?;
     let look = io.try_clone()?;
     let mut io = UnixStream::from_std(io)?;
-    let (from, mut to) = io.split();
+    let (mut from, mut to) = io.split();
     let write = async {
         // A program need not read.
         drop(to.write_all(msg).await);
         drop(to.shutdown().await);
     };
+    let has_said = Cell::new(false);
     let read = async {
         let mut said = Vec::new();
-        // One byte more than may be sent tells that there is more.
-        let mut limited = from.take(UDP_BYTES_MAX as u64 + 1);
-        // One that ends with its input unread resets; what it has said was read before.
-        drop(limited.read_to_end(&mut said).await);
-        // Who says more than that is not held up by a full buffer.
-        drop(tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await);
+        // One byte more than may be sent tells that there is more. Who says more than that is not held
+        // up by a full buffer. One that ends with its input unread resets; what it has said was read
+        // before.
+        let mut piece = vec![0; 16 << 10];
+        while let Ok(bytes @ 1..) = from.read(&mut piece).await {
+            has_said.set(true);
+            let wanted = bytes.min(UDP_BYTES_MAX + 1 - said.len());
+            said.extend_from_slice(&piece[..wanted]);
+        }
         said
     };
     let end = async {
-        let ended = process.ended().await;
+        let ended = process.silent(|| has_said.take()).await;
         // A descendant that has got away may hold the other end: it keeps nobody waiting.
         drop(adit_net::stream::shut_in(&look));
         ended

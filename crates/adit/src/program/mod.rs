@@ -56,10 +56,10 @@ pub use worker::Worker;
 /// It is started with exactly the descriptors 0, 1 and 2 (standard error is ours), signals as they are
 /// at the start of the world, the limit on descriptors that this process was started with, in a process
 /// group of its own, and never with more rights than we have (`no_new_privs`). At the end of the
-/// conversation, and when the program ends, its group ends with it: by SIGTERM, and after a second by
-/// SIGKILL; what is left of it once the program itself has ended is killed at once. A guard (a process
-/// named `adit-guard`) ends everything that was started when this process ends, also by `kill -9`,
-/// descendants with a session of their own included.
+/// conversation its group ends: by SIGTERM, and after a second by SIGKILL. When the program has ended, the
+/// conversation goes on for as long as others of its group write: a second without a word is the end. A
+/// guard (a process named `adit-guard`) ends everything that was started when this process ends, also by
+/// `kill -9`, descendants with a session of their own included.
 #[derive(Clone)]
 pub struct Program {
     plan: Plan,
@@ -371,7 +371,8 @@ impl StreamService for Program {
         let mut process = Box::pin(self.process(&variables, Some(&socket))).await?;
         // From here on it is the program's alone: its end is the end of the connection.
         drop(socket);
-        let ended = process.ended().await;
+        // Nothing of it is heard here.
+        let ended = process.silent(|| false).await;
         self.judge(ended, peer.remote().place_text())?;
         Ok(())
     }

@@ -1,16 +1,18 @@
-//! One process of a program, from its start to the word of the guard that it has ended.
+//! One process of a program, from its start to the word of the guard that nothing is left of its group.
 
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use adit_net::child::Unborn;
+use adit_net::child::{GRACE, Unborn};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Ended, Failed, Program, variables};
 use crate::conn::{Io, Wire};
@@ -22,12 +24,16 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// How often a guard that is killed is replaced for the sake of one process.
 const TRIES_MAX: usize = 100;
 
-/// A running process of a [`Program`]; made by [`Program::start`]. Dropping it ends the process.
+/// A running process of a [`Program`]; made by [`Program::start`]. Dropping it ends the process and
+/// whatever is in its group.
 #[derive(Debug)]
 pub struct Process {
     io: Option<StdUnixStream>,
+    /// None once nothing of it is left.
     rest: Option<Rest>,
     ended: Option<Ended>,
+    /// Until when the rest of its group may be quiet.
+    quiet_until: Option<Pin<Box<Sleep>>>,
 }
 
 /// What has to be heard of a process until it is gone.
@@ -158,7 +164,7 @@ impl Process {
         let (io, told) = unborn.born();
         told.set_nonblocking(true)?;
         let rest = Rest { told: UnixStream::from_std(told)?, records: Vec::new(), permit };
-        Ok(Self { io, rest: Some(rest), ended: None })
+        Ok(Self { io, rest: Some(rest), ended: None, quiet_until: None })
     }
 
     /// The other end of its standard input and output, a blocking socket; once. Ending our direction of
@@ -167,12 +173,22 @@ impl Process {
         self.io.take()
     }
 
-    /// Waits for its end.
+    /// Waits for its end. What it has started may still run and write: [`silent`](Self::silent).
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ended(&mut self) -> Ended {
         poll_fn(|cx| self.poll_ended(cx)).await
+    }
+
+    /// Waits for its end, and then until nothing is left in its group, or a second has passed without a
+    /// word: `heard` says whether anything has come from it since it was last asked, or waits to be
+    /// taken. Who can only be in the way by then has a session of its own, or nothing to say.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn silent(&mut self, mut heard: impl FnMut() -> bool) -> Ended {
+        poll_fn(|cx| self.poll_silent(cx, &mut heard)).await
     }
 
     /// Has a guard taken it? Not if that guard died first.
@@ -186,36 +202,69 @@ impl Process {
     }
 
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        if let Some(ended) = self.ended {
+        if self.ended.is_none() {
+            self.ended = Some(match &mut self.rest {
+                Some(rest) => ready!(rest.poll_ended(cx)),
+                None => Ended::Unguarded,
+            });
+        }
+        self.ended.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    pub(super) fn poll_silent(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut heard: impl FnMut() -> bool,
+    ) -> Poll<Ended> {
+        let ended = ready!(self.poll_ended(cx));
+        let Some(rest) = &mut self.rest else { return Poll::Ready(ended) };
+        if rest.poll_gone(cx).is_ready() {
+            self.rest = None;
             return Poll::Ready(ended);
         }
-        let ended = match &mut self.rest {
-            Some(rest) => ready!(rest.poll_ended(cx)),
-            None => Ended::Unguarded,
-        };
-        self.ended = Some(ended);
-        self.rest = None;
-        Poll::Ready(ended)
+        let in_time = || Instant::now() + GRACE;
+        let quiet = self.quiet_until.get_or_insert_with(|| Box::pin(sleep_until(in_time())));
+        loop {
+            ready!(quiet.as_mut().poll(cx));
+            if !heard() {
+                return Poll::Ready(ended);
+            }
+            quiet.as_mut().reset(in_time());
+        }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         let Some(mut rest) = self.rest.take() else { return };
-        // The guard takes the end of our direction for the order to end the process.
+        if rest.poll_gone(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        // The guard takes the end of our direction for the order to end the group.
         drop(adit_net::stream::finish(&rest.told));
         // Its place is taken until it is gone. A runtime that ends meanwhile ends the server with it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { poll_fn(|cx| rest.poll_ended(cx)).await });
+            runtime.spawn(async move { poll_fn(|cx| rest.poll_gone(cx)).await });
         }
     }
 }
 
 impl Rest {
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        // The guard closes it behind its last word; or it is gone itself.
+        loop {
+            if let Some(ended) = Ended::of_records(&self.records) {
+                return Poll::Ready(ended);
+            }
+            if ready!(self.poll_record(cx)).is_none() {
+                return Poll::Ready(Ended::Unguarded);
+            }
+        }
+    }
+
+    /// The guard closes it when nothing is left of the group; or it is gone itself.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while ready!(self.poll_record(cx)).is_some() {}
-        Poll::Ready(Ended::of_records(&self.records).unwrap_or(Ended::Unguarded))
+        Poll::Ready(())
     }
 
     /// Waits for another word of the guard; none at the end.

@@ -13,7 +13,8 @@ use crate::conn::{Io, Wire};
 use crate::observe::Observers;
 use crate::pump::{End, Pump};
 
-/// Carries bytes both ways until the program has ended and everything it has written is sent.
+/// Carries bytes both ways until the program has ended and everything that it and its group have written
+/// is sent.
 ///
 /// A program that does not read, or has ended its output, goes on: its end is its own.
 pub(super) async fn carry(client: &Arc<Wire>, mut process: Process) -> Result<Ended, BoxError> {
@@ -24,12 +25,10 @@ pub(super) async fn carry(client: &Arc<Wire>, mut process: Process) -> Result<En
     let ends = (client.remote.clone(), client.local.clone(), client.number);
     let program = Wire::tapped(io, ends, &Observers::default());
     let (mut up, mut down) = (Pump::new(client, &program), Pump::new(&program, client));
-    let mut ended = None;
+    let mut is_silent = false;
     let carried = poll_fn(|cx| {
-        if ended.is_none()
-            && let Poll::Ready(end) = process.poll_ended(cx)
-        {
-            ended = Some(end);
+        if !is_silent && process.poll_silent(cx, || down.take_moved()).is_ready() {
+            is_silent = true;
             // A descendant that has got away may hold the other end: it keeps nobody waiting.
             program.shut_in();
         }
@@ -41,7 +40,7 @@ pub(super) async fn carry(client: &Arc<Wire>, mut process: Process) -> Result<En
                 Poll::Ready(Err(std::mem::replace(error, io::ErrorKind::Other.into())))
             }
             // Also unreadable: it has ended and left input unread (unix(7)).
-            (_, Some(_)) => ended.map_or(Poll::Pending, |ended| Poll::Ready(Ok(ended))),
+            (_, Some(_)) => process.poll_ended(cx).map(Ok),
             _ => Poll::Pending,
         }
     });
