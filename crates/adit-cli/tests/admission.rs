@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
-use common::{Scratch, Server, adit, client, find, read_line, run, serve, skipped};
+use common::{Scratch, Server, client, find, read_line, run, serve, skipped};
 use socket2::{Domain, Socket, Type};
 
 /// A client at 127.0.0.HOST.
@@ -118,7 +118,7 @@ fn events_say_who_was_refused_and_through_whom_somebody_came() {
     let refused = "\"name\":\"access\",\"value\":0,\"action\":\"refuse\",\"code\":\"not-allowed\"";
     server.program.err.wait_for(refused);
     // Somebody who only looks whether the port is open is no fault, and no end of the server.
-    drop(run(&mut adit(&["wait", "--once", server.place("tcp")]), b""));
+    drop(client(server.place("tcp")));
     let ran = server.stop();
     assert_eq!(ran.status, 0);
     let line = |word: &str| ran.err.lines().find(|line| line.contains(word)).unwrap().to_owned();

@@ -351,6 +351,21 @@ fn a_descriptor_that_nobody_opened_is_refused_whatever_its_number() {
 }
 
 #[test]
+fn who_waits_for_a_server_of_this_host_is_no_client_of_it() {
+    let mut server = serve(&["127.0.0.1:0", "--once"]);
+    let place = server.place("tcp").to_owned();
+    for words in [&["wait", &place][..], &["wait", "--once", &place], &["-z", &place]] {
+        run(&mut adit(words), b"").assert_clean("");
+    }
+    let open = run(&mut adit(&["wait", &place, "--until=closed", "--for=150ms"]), b"");
+    open.assert_failed(124, "wait-timeout");
+    // Its first client is the one who is meant, and is told everything.
+    server.program.feed(b"all of it\n".to_vec());
+    run(&mut adit(&[&place]), b"").assert_clean("all of it\n");
+    assert_eq!(server.program.wait().status, 0);
+}
+
+#[test]
 fn wait_returns_when_the_server_is_there_and_connect_finds_it() {
     let address = format!("{}:7000", own_ip());
     let mut waiting = Program::start(&mut adit(&["wait", &address, "--for=30s"]));

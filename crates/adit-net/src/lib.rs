@@ -8,6 +8,7 @@ pub mod child;
 pub mod connect;
 pub mod datagram;
 pub mod descriptors;
+pub mod diag;
 pub mod files;
 pub mod lines;
 pub mod listen;

@@ -161,6 +161,7 @@ pub mod system {
     pub use adit_net::child;
     pub use adit_net::datagram::UDP_BYTES_MAX;
     pub use adit_net::descriptors;
+    pub use adit_net::diag;
     pub use adit_net::files;
     pub use adit_net::lines;
     pub use adit_net::owner;
