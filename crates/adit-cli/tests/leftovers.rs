@@ -9,8 +9,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use common::{
-    Scratch, Server, adit, client, descendants, finish, guard_of, is_alive, read_line, read_to_end,
-    run, serve, tcp_host, udp_socket, wait_until,
+    Scratch, Server, adit, client, descendants, find, finish, guard_of, is_alive, read_line,
+    read_to_end, reset, run, serve, skipped, tcp_host, udp_socket, wait_until,
 };
 
 /// A script for `sh`: it says its process and ends, and another one of its group goes on. That one says
@@ -97,5 +97,21 @@ fn a_program_has_its_place_until_its_group_is_gone() {
         assert!(read_to_end(&mut stream).ends_with(b"\n"));
         assert!(descendants(guard_of(&server)).len() <= 1);
     }
+    nothing_is_left(&server);
+}
+
+#[test]
+fn a_program_that_has_left_its_group_ends_with_its_conversation_all_the_same() {
+    // It goes into the group of its parent, the guard.
+    let script = "import os, signal; os.setpgid(0, os.getpgid(os.getppid())); \
+                  print(os.getpid(), flush=True); signal.pause()";
+    if find("python3").is_none() {
+        return skipped("python3 is not here");
+    }
+    let server = serve(&["127.0.0.1:0", "--", "python3", "-c", script]);
+    let mut stream = client(server.tcp());
+    let program: u32 = read_line(&mut stream).trim().parse().unwrap();
+    assert!(is_alive(program));
+    reset(stream);
     nothing_is_left(&server);
 }

@@ -10,7 +10,9 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::net::SendFlags;
-use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, kill_process, kill_process_group};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getpgid, getpid, kill_process, kill_process_group,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::launch::{LaidOut, Launch, VARIABLES_BYTES_MAX, VARIABLES_MAX};
@@ -75,6 +77,22 @@ struct Child {
     /// It was told to end, and is killed at this time.
     kill_at_ms: Option<i64>,
     has_ended: bool,
+}
+
+impl Child {
+    /// Signals its group, and itself if it has gone into another one.
+    fn signal(&self, signal: Signal) {
+        in_silence(kill_process_group(self.pid, signal));
+        if !self.has_ended && getpgid(Some(self.pid)) != Ok(self.pid) {
+            in_silence(kill_process(self.pid, signal));
+        }
+    }
+
+    /// Asks it to end, also if it is stopped.
+    fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
+    }
 }
 
 /// The guard, seen from inside.
@@ -251,7 +269,7 @@ impl Inside<'_> {
         for (child, polled) in self.children.iter_mut().zip(polled) {
             if polled.revents != 0 && child.kill_at_ms.is_none() {
                 child.kill_at_ms = Some(now_ms().saturating_add(grace_ms()));
-                ask_to_end(child.pid);
+                child.ask_to_end();
             }
         }
     }
@@ -260,7 +278,7 @@ impl Inside<'_> {
         let now = now_ms();
         for child in &mut self.children {
             if child.kill_at_ms.is_some_and(|at| at <= now) {
-                in_silence(kill_process_group(child.pid, Signal::KILL));
+                child.signal(Signal::KILL);
                 // What the kernel holds up is tried again.
                 child.kill_at_ms = Some(now.saturating_add(grace_ms()));
             }
@@ -270,7 +288,7 @@ impl Inside<'_> {
     /// The server is gone: so are, in a moment, all programs and whatever they have started.
     fn end_all(&mut self) {
         for child in &self.children {
-            ask_to_end(child.pid);
+            child.ask_to_end();
         }
         let end = now_ms().saturating_add(grace_ms());
         for child in &mut self.children {
@@ -289,7 +307,7 @@ impl Inside<'_> {
         // last of them has met one that the kernel holds, and there is nothing above SIGKILL.
         for _ in 0..200 {
             for child in &self.children {
-                in_silence(kill_process_group(child.pid, Signal::KILL));
+                child.signal(Signal::KILL);
             }
             self.signal_descendants(Signal::KILL);
             self.reap();
@@ -318,12 +336,6 @@ impl Inside<'_> {
             }
         }
     }
-}
-
-/// Asks a group to end, also one that is stopped.
-fn ask_to_end(group: Pid) {
-    in_silence(kill_process_group(group, Signal::TERM));
-    in_silence(kill_process_group(group, Signal::CONT));
 }
 
 /// Where the ends of children are announced (signalfd(2)).
