@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use adit::address::TlsMode;
+use adit::system::process::hide_memory;
 use adit::tls::ServerTls;
 use adit::{Address, Blame, Code, Error, Result};
 
@@ -30,6 +31,7 @@ pub(crate) fn clients<'a>(
     if flags.client_ca.is_some() {
         return Err(usage("--client-ca is for servers", "authorities of a server: --ca FILE"));
     }
+    keep_secret(addresses.iter().any(|address| address.keys.has("cert")))?;
     for address in addresses {
         if mode(address)? == TlsMode::Insecure {
             let what = format!(
@@ -60,6 +62,8 @@ pub(crate) fn servers<'a>(
             return Err(usage(format!("{flag} is for clients"), hint));
         }
     }
+    // A server has a key in any case.
+    keep_secret(!addresses.is_empty())?;
     let mut is_auto = false;
     for address in addresses {
         match (mode(address)?, address.keys.has("cert")) {
@@ -142,6 +146,18 @@ fn speak(address: &mut Address, how: &str) -> Result<()> {
         .keys
         .fill("tls", how)
         .map_err(|error| usage(format!("--{error}"), &error.hint().unwrap_or_default()))
+}
+
+/// Hides the memory of this process before a key comes into it. The command does that, and the library
+/// does not: what else is in a process, and who looks into it, is for its program to know.
+fn keep_secret(has_key: bool) -> Result<()> {
+    if !has_key {
+        return Ok(());
+    }
+    hide_memory().map_err(|error| {
+        let what = "cannot keep the memory of this process to itself, where the key will be";
+        Error::new(Code::Internal, Blame::Local, what).with_source(error)
+    })
 }
 
 fn mode(address: &Address) -> Result<TlsMode> {

@@ -5,6 +5,8 @@ mod common;
 
 #[path = "tls/ends.rs"]
 mod ends;
+#[path = "tls/secrets.rs"]
+mod secrets;
 #[path = "tls/settings.rs"]
 mod settings;
 #[path = "tls/trust.rs"]

@@ -1,4 +1,4 @@
-//! Ending processes by signals, and hearing of them.
+//! Ending processes by signals, hearing of them, and keeping their memory to themselves.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use rustix::fs::Timespec;
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{DumpableBehavior, Pid, Signal, getpid, kill_process, set_dumpable_behavior};
 use rustix::thread::futex;
 
 /// Ends this process by a signal it has caught before: gives the signal back its default effect and
@@ -86,6 +86,18 @@ pub fn has_terminal() -> bool {
     let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     // Anything but "no such device or address" means that there is one, and that it is out of reach.
     !matches!(open("/dev/tty", flags, Mode::empty()), Err(rustix::io::Errno::NXIO))
+}
+
+/// From now on nobody reads this process's memory but root: no dump is written of it, and no other process of
+/// its user may trace it (prctl(2), `PR_SET_DUMPABLE`). For whoever holds a secret.
+///
+/// A fork is kept the same way, a program that it executes is not. The price: its files in /proc belong to
+/// root, so that its user cannot see which descriptors it has, or attach a debugger.
+///
+/// # Errors
+/// None is known but a filter that forbids the call.
+pub fn hide_memory() -> io::Result<()> {
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Asks a process to end (SIGTERM).

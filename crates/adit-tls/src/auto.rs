@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use crate::Certificate;
 use crate::date::days_after;
 use crate::files;
+use crate::secret::Secret;
 
 /// The certificate of this folder, or a new one where there is none that is valid for another day.
 pub(crate) fn certified_key(folder: &Path) -> Result<CertifiedKey, Error> {
@@ -82,7 +83,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A certificate and its key, both as PEM, in this order.
-fn self_signed() -> Result<String, Error> {
+fn self_signed() -> Result<Secret<String>, Error> {
     let cannot = |error: rcgen::Error| {
         Error::new(Code::Internal, Blame::Local, "cannot make a certificate").with_source(error)
     };
@@ -96,14 +97,26 @@ fn self_signed() -> Result<String, Error> {
     params.not_before = date(days_after(now.saturating_sub(SPARE_S), 0));
     params.not_after = date(days_after(now, DAYS));
     // ECDSA on P-256: what every peer can verify.
-    let key = KeyPair::generate().map_err(cannot)?;
-    let certificate = params.self_signed(&key).map_err(cannot)?;
-    Ok(pem("CERTIFICATE", certificate.der()) + &pem("PRIVATE KEY", key.serialized_der()))
+    let key = Secret::new(KeyPair::generate().map_err(cannot)?);
+    let certificate = params.self_signed(&*key).map_err(cannot)?;
+    let parts = [("CERTIFICATE", &**certificate.der()), ("PRIVATE KEY", key.serialized_der())];
+    let bytes = parts.iter().map(|(label, der)| pem_bytes_max(label, der)).sum();
+    let mut text = Secret::with_room(bytes);
+    for (label, der) in parts {
+        pem(label, der, |part| text.push_str(part));
+    }
+    Ok(text)
 }
 
-/// RFC 7468, section 2: base64 in lines of 64.
-fn pem(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
+/// More than its PEM has: four letters for three bytes, the ends of lines, and two lines around it.
+fn pem_bytes_max(label: &str, der: &[u8]) -> usize {
+    let (label, der) = (label.len(), der.len());
+    der.saturating_mul(2).saturating_add(label.saturating_mul(2)).saturating_add(64)
+}
+
+/// RFC 7468, section 2: base64 in lines of 64. Gives it away piece by piece, and keeps nothing of it.
+fn pem(label: &str, der: &[u8], mut push: impl FnMut(&str)) {
+    ["-----BEGIN ", label, "-----\n"].into_iter().for_each(&mut push);
     for line in der.chunks(48) {
         for group in line.chunks(3) {
             let mut bits = [0; 4];
@@ -111,13 +124,13 @@ fn pem(label: &str, der: &[u8]) -> String {
             let bits = u32::from_be_bytes(bits);
             for (digit, shift) in [18, 12, 6, 0].into_iter().enumerate() {
                 let value = usize::try_from((bits >> shift) & 63).unwrap_or(0);
-                let letter = BASE64.get(value).filter(|_| digit <= group.len());
-                text.push(char::from(letter.copied().unwrap_or(b'=')));
+                let letter = BASE64.get(value..=value).filter(|_| digit <= group.len());
+                push(letter.unwrap_or("="));
             }
         }
-        text.push('\n');
+        push("\n");
     }
-    text + &format!("-----END {label}-----\n")
+    ["-----END ", label, "-----\n"].into_iter().for_each(push);
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
@@ -133,14 +146,27 @@ const DAYS: u64 = 90;
 /// One that is valid for less is made anew, in seconds; a day.
 const SPARE_S: u64 = 86_400;
 
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const BASE64: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 #[cfg(test)]
 mod tests {
-    use super::pem;
+    use super::{pem_bytes_max, self_signed};
     use proptest::prelude::*;
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
+
+    fn pem(label: &str, der: &[u8]) -> String {
+        let mut text = String::new();
+        super::pem(label, der, |part| text.push_str(part));
+        text
+    }
+
+    #[test]
+    fn the_text_of_a_key_is_written_once() {
+        // Else `push_str` would have left a copy behind, which it asserts.
+        let text = self_signed().unwrap();
+        assert!(text.contains("-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n"));
+    }
 
     #[test]
     fn pem_is_as_openssl_writes_it() {
@@ -157,6 +183,7 @@ mod tests {
             let text = pem("CERTIFICATE", &bytes);
             let back = CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
             prop_assert_eq!(&*back, &*bytes);
+            prop_assert!(text.len() <= pem_bytes_max("CERTIFICATE", &bytes));
         }
     }
 }

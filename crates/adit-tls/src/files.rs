@@ -1,18 +1,19 @@
 //! Files: certificates, keys and authorities from PEM, each failure with its path and what to do.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use adit_proto::code::Code;
 use adit_proto::error::{Blame, Error};
 use rustls::RootCertStore;
-use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::provider::provider;
+use crate::secret::Secret;
 
 /// Certificates that are trusted, and what they were made from.
 #[derive(Debug)]
@@ -55,10 +56,17 @@ pub(crate) fn certified(
 /// Every certificate of a file, at least one.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = read(path)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let all = all.map_err(|error| {
-        wrong(format!("{}: damaged PEM", path.display())).with_source(pem_text(&error))
-    })?;
+    let mut all = Vec::new();
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&text) {
+        let (kind, der) = section.map_err(|error| {
+            wrong(format!("{}: damaged PEM", path.display())).with_source(pem_text(&error))
+        })?;
+        match kind {
+            SectionKind::Certificate => all.push(CertificateDer::from(der)),
+            // The key may be in the same file.
+            _ => drop(Secret::new(der)),
+        }
+    }
     if all.is_empty() {
         let error = wrong(format!("{}: no certificate in it", path.display()));
         return Err(match text.first() {
@@ -104,13 +112,13 @@ pub(crate) fn system_roots() -> Result<Roots, Error> {
     Ok(Roots { store, certificates: Vec::new() })
 }
 
-/// Reads a file, at most [`FILE_BYTES_MAX`] of it.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+/// Reads a file, at most [`FILE_BYTES_MAX`] of it. A key may be among it.
+pub(crate) fn read(path: &Path) -> Result<Secret<Vec<u8>>, Error> {
     read_if(path, |_mode| Ok(()))
 }
 
 /// The same with a key, which must not be everybody's. A group may have it, as `ssl-cert` does.
-fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
+fn read_secret(path: &Path) -> Result<Secret<Vec<u8>>, Error> {
     read_if(path, |mode| match mode & 0o007 {
         0 => Ok(()),
         _ => {
@@ -121,19 +129,20 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn read_if(path: &Path, fits: impl FnOnce(u32) -> Result<(), Error>) -> Result<Vec<u8>, Error> {
+fn read_if(
+    path: &Path,
+    fits: impl FnOnce(u32) -> Result<(), Error>,
+) -> Result<Secret<Vec<u8>>, Error> {
     // The sentence says what the system has said.
     let failed =
         |error: io::Error| wrong(format!("cannot read {}: {}", path.display(), plain(&error)));
-    let mut bytes = Vec::new();
     let file = File::open(path).map_err(failed)?;
     let found = file.metadata().map_err(failed)?;
     // A pipe or a device has no rights that would mean anything: who opened it has it.
     if found.is_file() {
         fits(found.mode())?;
     }
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+    Secret::read(file, FILE_BYTES_MAX).map_err(failed)
 }
 
 /// An error of the caller's settings.
@@ -172,7 +181,7 @@ fn pem_text(error: &PemError) -> &'static str {
 }
 
 /// What is read of a file, in bytes; 16 MiB. All authorities of a system are 0.3 MB.
-const FILE_BYTES_MAX: u64 = 16 << 20;
+const FILE_BYTES_MAX: usize = 16 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -54,6 +54,7 @@ mod handshake;
 mod info;
 mod pin;
 mod provider;
+mod secret;
 mod server;
 mod stream;
 mod trust;

@@ -25,6 +25,9 @@ use crate::{Certificate, HandshakeError, Pin, TlsStream, auto, files};
 /// The settings of a server: its certificate, and whom it lets in. Clones share them, a
 /// [`reload`](Self::reload) too.
 ///
+/// What is read of a key is erased once it is in use. Whether other processes of the user may look into this one
+/// is for the program to say: `PR_SET_DUMPABLE` of prctl(2), which the command `adit` clears.
+///
 /// A server has one certificate, which may be for many names. Choosing between several by the name that
 /// a client asks for is left out: it would be a second way to say which certificate a peer saw.
 ///
