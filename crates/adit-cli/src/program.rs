@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs as _;
 
 use adit::address::{Exec, Place};
 use adit::endpoint::Transport;
-use adit::system::child::{User, is_root, uid};
+use adit::system::child::{User, is_root, refuse_calls, uid};
 use adit::{
     Address, Blame, Code, Error, Limit, Limits, Program, Result, Running, Server, Service,
     StreamService, Worker,
@@ -156,16 +156,22 @@ impl Behind {
         }
     }
 
-    /// Looks whether the program is there, and says what it is kept to.
+    /// Looks whether the program is there, and says what it and its server are kept to.
     pub(crate) fn ready(&self, voice: &Voice) -> Result<()> {
-        let (ready, policy) = match self {
-            Self::Each(program) | Self::Given(program) => (program.ready(), program.policy()),
-            Self::One(worker) => (worker.ready(), worker.policy()),
+        let policy = match self {
+            Self::Each(program) | Self::Given(program) => program.policy(),
+            Self::One(worker) => worker.policy(),
         };
-        ready.map_err(|error| error.with_hint("not listening"))?;
-        if let Some(policy) = policy? {
+        let without = |error: Error| error.with_hint("not listening");
+        if let Some(policy) = policy.map_err(without)? {
             voice.note(&format!("sandbox: {policy}"));
+            confine_server(voice)?;
         }
+        match self {
+            Self::Each(program) | Self::Given(program) => program.ready(),
+            Self::One(worker) => worker.ready(),
+        }
+        .map_err(without)?;
         if let Self::Given(_) = self {
             voice.note(
                 "--fd: limits on silence and stalls, counts, and the close are the program's",
@@ -204,6 +210,19 @@ impl Behind {
         }
         Ok(servers)
     }
+}
+
+/// The server of a program in a sandbox is refused the same calls as that: whoever breaks into it gains less.
+/// To be called before the guard is forked, which inherits it; what is left to be set up needs none of them.
+fn confine_server(voice: &Voice) -> Result<()> {
+    let is_done = refuse_calls().map_err(|error| {
+        let what = "--sandbox: cannot have system calls refused to this server";
+        Error::new(Code::CannotRun, Blame::Local, what).with_source(error)
+    })?;
+    if is_done {
+        voice.note("sandbox: the same calls are refused to the server");
+    }
+    Ok(())
 }
 
 /// Where and how to serve.

@@ -135,7 +135,9 @@ A program in any language, one process for each connection or datagram:
                      and the close are the program's
   --sandbox          60 s of a processor, 1 GiB, 256 descriptors, 1,024 processes of its user; with
                      Landlock it reads /usr /lib /lib64 /bin /etc/ssl and itself, writes the current
-                     folder, and its signals stay inside. The line at the start says what holds here
+                     folder, and its signals stay inside; calls that trace, mount, make namespaces and
+                     the like are refused to it and to the server. The lines at the start say what
+                     holds here
   --worker           one process for all peers, started again when it ends; --frame len32, which means
 
     4 bytes length of the rest, 8 bytes number of the conversation, 1 letter, payload; high byte first

@@ -122,6 +122,70 @@ fn a_sandbox_does_not_keep_a_program_from_being_ended() {
     wait_until("all are gone", || !all.iter().any(|pid| is_alive(*pid)));
 }
 
+/// What the kernel refuses to a process (proc(5), `Seccomp`: 2 is a filter, and how many).
+fn filters(pid: u32) -> Vec<(String, String)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let status = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    let field = |status: &str, name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap_or_default().trim().to_owned()
+    };
+    status.map(|text| (field(&text, "Seccomp:"), field(&text, "NoNewPrivs:"))).collect()
+}
+
+#[test]
+fn calls_that_reach_beyond_a_process_are_refused_to_the_program_and_to_its_server() {
+    // Each of them is permitted to somebody without rights, and to root.
+    let script = "unshare --user true 2>/dev/null && echo namespace
+        command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null && echo trace
+        (sleep 0) & wait $! && echo fork";
+    let words = ["127.0.0.1:0", "--", "sh", "-c", script];
+    let open = common::serve(&words);
+    let told = String::from_utf8(ask(&open, b"")).unwrap();
+    assert_eq!(filters(open.program.id()).iter().find(|(mode, _)| mode != "0"), None);
+    if !told.contains("namespace") && !told.contains("trace") {
+        skipped("neither unshare nor strace runs here anyway");
+    }
+
+    let server = common::serve(&[&["--sandbox"], &words[..]].concat());
+    if policy(&server, "(seccomp)").is_none() {
+        return;
+    }
+    server.program.err.wait_for("sandbox: the same calls are refused to the server\n");
+    assert_eq!(String::from_utf8(ask(&server, b"")).unwrap(), "fork\n");
+    // Every thread, and the guard; also the next one.
+    let confined = ("2".to_owned(), "1".to_owned());
+    for _ in 0..2 {
+        let guard = guard_of(&server);
+        for pid in [server.program.id(), guard] {
+            assert!(filters(pid).iter().all(|found| *found == confined), "{:?}", filters(pid));
+        }
+        signal(guard, Signal::KILL);
+        wait_until("the guard is gone", || !is_alive(guard));
+        assert_eq!(String::from_utf8(ask(&server, b"")).unwrap(), "fork\n");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_refuse_calls_does_not_listen_and_one_without_seccomp_says_so() {
+    let words = ["--sandbox", "127.0.0.1:0", "--", "sh", "-c", "echo it runs"];
+    let Some(server) = serve_failing("seccomp", "ENOSYS", &words) else { return };
+    server.program.err.wait_for("; no system call is refused: there is no seccomp here\n");
+    assert_eq!(String::from_utf8(ask(&server, b"")).unwrap(), "it runs\n");
+    assert!(!server.program.err.text().contains("the same calls"));
+
+    let inject = "inject=prctl:error=EPERM";
+    let mut command = std::process::Command::new("strace");
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e", inject]);
+    command.args([env!("CARGO_BIN_EXE_adit"), "serve"]).args(words);
+    let ran = common::run(&mut command, b"");
+    if ran.err.contains("no seccomp here") {
+        return skipped("the kernel has no seccomp");
+    }
+    ran.assert_failed(126, "cannot-run");
+    assert!(ran.err.contains("cannot have system calls refused to this server"), "{ran:?}");
+}
+
 /// A server whose every call of this kind fails, also in the guard and its children.
 fn serve_failing(call: &str, error: &str, words: &[&str]) -> Option<Server> {
     if find("strace").is_none() {
@@ -155,7 +219,7 @@ fn a_kernel_without_landlock_is_said_and_the_limits_hold() {
     let call = "landlock_create_ruleset";
     let Some(server) = serve_failing(call, "ENOSYS", &words) else { return };
     let missing =
-        "this kernel has no Landlock: files, signals and abstract sockets are not restricted\n";
+        "this kernel has no Landlock: files, signals and abstract sockets are not restricted; ";
     server.program.err.wait_for(missing);
     let told = String::from_utf8(ask(&server, b"")).unwrap();
     assert!(told.starts_with("256\n") && told.contains("root:"), "{told}");

@@ -1,6 +1,7 @@
 //! Child processes that do not outlive this one.
 #![expect(unsafe_code, reason = "what runs between fork and exec has no safe face")]
 
+mod calls;
 mod exec;
 mod guard;
 mod launch;
@@ -14,6 +15,7 @@ use std::process::Command;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+pub use calls::refuse_calls;
 pub use guard::{Guard, Unborn};
 pub use launch::{Launch, VARIABLES_BYTES_MAX, find};
 pub use sandbox::Sandbox;

@@ -1,7 +1,7 @@
-//! The sandbox of a program: how much it may use, and what it may see of the machine.
+//! The sandbox of a program: how much it may use, what it may see of the machine, and what it may ask for.
 //!
 //! What it may use are limits of the kernel (setrlimit(2)), what it may see is a set of rules
-//! (landlock(7)). Both are made before the guard is forked, since that allocates and opens files; what is
+//! (landlock(7)), what it may not ask for is a list of calls (`calls`). All are made before the guard is forked, since that allocates and opens files; what is
 //! left for the child are a few calls with numbers (`confine`), and a program whose sandbox fails there
 //! is not run.
 
@@ -16,6 +16,7 @@ use adit_proto::escape::escape_line;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::calls;
 use super::exec::last_error;
 
 /// What a program is kept to; the same for each of its processes.
@@ -24,6 +25,8 @@ pub struct Sandbox {
     limits: Vec<(Resource, Rlimit)>,
     /// None where the kernel has no Landlock.
     rules: Option<OwnedFd>,
+    /// The kernel can refuse calls.
+    refuses_calls: bool,
     policy: String,
 }
 
@@ -75,9 +78,13 @@ impl Sandbox {
             abi => Some(rules(abi, program, folder.as_deref())?),
         };
         let limits = limits(runs_long);
-        let policy =
-            [limits_in_words(&limits, is_root), rules_in_words(abi, folder.as_ref())].join("; ");
-        Ok(Self { limits, rules, policy })
+        let refuses_calls = calls::is_supported();
+        let policy = [
+            limits_in_words(&limits, is_root),
+            rules_in_words(abi, folder.as_ref()),
+            calls_in_words(refuses_calls),
+        ];
+        Ok(Self { limits, rules, refuses_calls, policy: policy.join("; ") })
     }
 
     /// What it comes to on this machine, in one line.
@@ -101,7 +108,8 @@ impl Sandbox {
                 return Err(last_error());
             }
         }
-        self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit))
+        self.limits.iter().try_for_each(|(resource, limit)| setrlimit(*resource, *limit))?;
+        if self.refuses_calls { calls::refuse() } else { Ok(()) }
     }
 }
 
@@ -150,6 +158,14 @@ fn rules_in_words(abi: u64, folder: Option<&PathBuf>) -> String {
         _ => "signals and abstract sockets are not restricted",
     };
     format!("reads {readable} and itself, writes {NULL}{folder}; {scoped} (Landlock {abi})")
+}
+
+fn calls_in_words(is_supported: bool) -> String {
+    if is_supported {
+        format!("{} (seccomp)", calls::IN_WORDS)
+    } else {
+        "no system call is refused: there is no seccomp here".to_owned()
+    }
 }
 
 /// The version of its interface; 0 if the kernel has none, or it is turned off.

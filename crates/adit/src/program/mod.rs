@@ -159,8 +159,11 @@ impl Program {
     /// Keeps every process to limits and to a part of the machine: 60 s of a processor, 256 descriptors,
     /// 1 GiB of memory, 1,024 processes of its user; and, where the kernel has Landlock (landlock(7)), it
     /// reads `/usr /lib /lib64 /bin /etc/ssl` and itself, and writes the current folder, no other file;
-    /// its signals and abstract sockets stay inside, where the kernel can do that. What it comes to here
-    /// says [`policy`](Self::policy). A process whose sandbox cannot be set up is not run.
+    /// its signals and abstract sockets stay inside, where the kernel can do that. It is refused calls that
+    /// trace, mount, make namespaces, load modules and the like (seccomp(2)), and all calls of 32-bit
+    /// programs. What it comes to here says [`policy`](Self::policy). A process whose sandbox cannot be set up
+    /// is not run. The server itself is not confined: that is for its program to ask for, by
+    /// [`refuse_calls`](crate::system::child::refuse_calls).
     #[must_use]
     pub fn sandbox(self) -> Self {
         self.with(|plan| plan.sandbox = Some(Sandboxed::ForOnePeer))
