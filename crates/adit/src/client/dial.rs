@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::datagrams::Datagrams;
-use super::lookup::{Target, cannot_connect, lookup};
+use super::lookup::{Target, cannot_connect, is_without_port, lookup};
+use super::time_wait::TimeWait;
 use crate::conn::{Io, Wire};
 use crate::endpoint::{Endpoint, Place as EndpointPlace, Transport};
 use crate::event::{Call, Role, What};
@@ -64,6 +65,7 @@ pub struct Dial {
     observers: Observers,
     /// Number of the last connection; clones count together.
     numbers: Arc<AtomicU64>,
+    time_wait: Arc<TimeWait>,
 }
 
 impl Default for Dial {
@@ -87,6 +89,7 @@ impl Dial {
             handshake: Limit::At(Duration::from_secs(10)),
             observers: Observers::default(),
             numbers: Arc::default(),
+            time_wait: Arc::default(),
         }
     }
 
@@ -255,16 +258,22 @@ impl Dial {
         let candidates = lookup(address, self).await?;
         let number = self.next_number();
         let won = self.race(&candidates, options, number).await;
-        let (stream, peer) = won.map_err(|(peer, error)| {
-            let spoken = Endpoint::ip(Transport::Tcp, peer).to_string();
-            let target = Target::ip(&spoken, Transport::Tcp, peer, self.source);
-            cannot_connect(target.explained(self.explains), &error)
-        })?;
+        let (stream, peer) = match won {
+            Ok(won) => won,
+            Err((peer, error)) => return Err(self.not_connected(peer, &error).await),
+        };
         // A connection that is broken already refuses options; using it says so.
         drop(adit_net::stream::configure(&stream, self.stall.at()));
         let local = stream.local_addr().ok().map(|local| Endpoint::ip(Transport::Tcp, local));
         let ends = (Endpoint::ip(Transport::Tcp, peer), local, number);
         Ok((Io::tcp(stream), ends))
+    }
+
+    async fn not_connected(&self, peer: SocketAddr, error: &io::Error) -> Error {
+        let waiting = if is_without_port(error) { self.time_wait.to(peer).await } else { None };
+        let spoken = Endpoint::ip(Transport::Tcp, peer).to_string();
+        let target = Target::ip(&spoken, Transport::Tcp, peer, self.source);
+        cannot_connect(target.explained(self.explains).waiting(waiting), error)
     }
 
     async fn open_unix(&self, address: &Address) -> Result<(Io, Ends)> {

@@ -88,6 +88,8 @@ pub(super) struct Target<'a> {
     pub(super) path: Option<&'a Path>,
     /// Is it worth a look at all sockets of the host?
     explains: bool,
+    /// Local ports that wait to be free again, as far as that is known.
+    waiting: Option<usize>,
 }
 
 impl<'a> Target<'a> {
@@ -98,12 +100,18 @@ impl<'a> Target<'a> {
         address: SocketAddr,
         source: Source,
     ) -> Self {
-        Self { spoken, transport, address: Some(address), source, path: None, explains: true }
+        let address = Some(address);
+        Self { spoken, transport, address, source, path: None, explains: true, waiting: None }
     }
 
     /// With or without hints that take a look at all sockets of the host.
     pub(super) fn explained(self, explains: bool) -> Self {
         Self { explains, ..self }
+    }
+
+    /// With what is known of local ports that wait.
+    pub(super) fn waiting(self, waiting: Option<usize>) -> Self {
+        Self { waiting, ..self }
     }
 
     /// A Unix socket.
@@ -115,6 +123,7 @@ impl<'a> Target<'a> {
             source: Source::default(),
             path: name.path(),
             explains: true,
+            waiting: None,
         }
     }
 }
@@ -152,7 +161,7 @@ impl Reason {
 
 fn reason(target: Target<'_>, error: &io::Error) -> Reason {
     use io::ErrorKind as Kind;
-    let Target { spoken, transport, address, source, path, explains } = target;
+    let Target { spoken, transport, address, source, path, explains, waiting } = target;
     let nearby = || nearby(transport, address.filter(|_| explains));
     let cannot = |why: &str| format!("cannot connect to {spoken}: {why}");
     if error.get_ref().is_some_and(|inner| inner.is::<SelfConnect>()) {
@@ -174,7 +183,7 @@ fn reason(target: Target<'_>, error: &io::Error) -> Reason {
         Kind::AddrNotAvailable => match source.address.filter(|own| !is_ours(*own)) {
             Some(own) => Reason::new(Code::NoAddress, cannot(&format!("this host has no {own}")))
                 .hint("choose an own address that this host has"),
-            None => Reason::new(Code::NoPorts, no_ports(spoken, address))
+            None => Reason::new(Code::NoPorts, no_ports(spoken, waiting))
                 .hint("reuse connections, or let the peer close first"),
         },
         Kind::AddrInUse if source.port.is_some() => {
@@ -244,11 +253,15 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     adit_net::accept::classify(error) == adit_net::accept::AcceptError::OutOfDescriptors
 }
 
-fn no_ports(peer: &str, address: Option<SocketAddr>) -> String {
-    let waiting = address.map_or(0, owner::time_wait_to);
+/// Did connecting fail for want of a local port, or of an address that this host does not have?
+pub(super) fn is_without_port(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn no_ports(peer: &str, waiting: Option<usize>) -> String {
     match waiting {
-        0 => format!("no free local port to {peer}"),
-        count => format!("no free local port to {peer}; {count} in TIME_WAIT"),
+        None | Some(0) => format!("no free local port to {peer}"),
+        Some(count) => format!("no free local port to {peer}; {count} in TIME_WAIT"),
     }
 }
 

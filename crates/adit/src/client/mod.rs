@@ -7,6 +7,7 @@ mod dial;
 mod driver;
 mod exchange;
 mod lookup;
+mod time_wait;
 
 pub use blocking::{BlockingCall, BlockingClient};
 pub use call::{Call, Client, ClientOptions};
