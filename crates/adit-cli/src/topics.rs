@@ -171,8 +171,9 @@ A server among services:
 
   SIGTERM  ends within --drain (30s), everybody to the end; a second one at once
   SIGHUP   without a terminal, or with --reload: reads certificates, their keys and authorities, and
-           the files of --allow and --deny again. A bad one leaves the old one in force. New ones are
-           for those who come; those who are there stay. From a terminal it ends the server, 129
+           the files of --allow and --deny again, and what forward trusts and shows at its target. A
+           bad one leaves the old one in force. New ones are for those who come; those who are there
+           stay. From a terminal it ends the server, 129
   SIGUSR1  prints counts
 
   --byte-rate 1MB/s   bytes of each source, each way: connections are slowed, datagrams dropped

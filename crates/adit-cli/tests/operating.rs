@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 use common::{
     DEADLINE, Program, Scratch, Server, adit, client, find, read_line, read_to_end, run, serve,
-    timed, udp_socket,
+    timed, udp_socket, wait_until,
 };
 
 /// Starts `adit` with sockets as descriptors from 3 on, as `sd_listen_fds(3)` has it, and waits until it
@@ -395,6 +395,49 @@ fn a_certificate_is_read_again_and_a_bad_one_leaves_the_old_one() {
     there.end_input();
     assert_eq!(there.wait().status, 0);
     assert_eq!(server.stop().status, 0);
+}
+
+#[test]
+fn what_a_relay_trusts_and_shows_at_its_target_is_read_again_and_a_bad_file_leaves_the_old() {
+    let scratch = Scratch::new();
+    let (one, _) = certificate(&scratch, "one");
+    let (other, other_pin) = certificate(&scratch, "other");
+    let files = [format!("--cert={one}"), format!("--key={one}")];
+    let target = ["upper", "tls://127.0.0.1:0", &files[0], &files[1]];
+    let target = Server::start("exec \"$@\" 3>\"$READY\"", &target);
+    let (ca, own) = (scratch.join("ca.pem"), scratch.join("own.pem"));
+    let put = |from: &str, to: &str| assert!(std::fs::copy(from, to).unwrap() > 0);
+    put(&one, &ca);
+    put(&one, &own);
+    let onward = format!("tls://{},cert={own}", target.tcp());
+    let words = ["forward", "--ready-fd=3", "--reload", "127.0.0.1:0", &onward, "--ca", &ca];
+    let relay = Server::start_as("exec \"$@\" 3>\"$READY\"", &words);
+    let ask = || run(&mut adit(&[&relay.tcp().to_string()]), b"hello\n");
+    ask().assert_clean("HELLO\n");
+    let mut there = Program::start(&mut adit(&[&relay.tcp().to_string()]));
+    there.write(b"hello\n");
+    there.out.wait_for("HELLO\n");
+
+    let kept = "not reloaded, the old one stays: ";
+    std::fs::write(&ca, "no certificate\n").unwrap();
+    relay.program.signal(Signal::HUP);
+    relay.program.err.wait_for(&format!("{kept}{ca}: no certificate in it"));
+    ask().assert_clean("HELLO\n");
+
+    put(&other, &ca);
+    put(&other, &own);
+    relay.program.signal(Signal::HUP);
+    let now = format!("reloaded  TLS to the target, our certificate with pin {other_pin}\n");
+    relay.program.err.wait_for(&now);
+    ask().assert_failed(1, "reset");
+    relay.program.err.wait_for("(code=tls-untrusted)");
+    there.write(b"still there\n");
+    there.out.wait_for("STILL THERE\n");
+
+    put(&one, &ca);
+    relay.program.signal(Signal::HUP);
+    wait_until("both are read", || relay.program.err.text().matches(&now).count() == 2);
+    ask().assert_clean("HELLO\n");
 }
 
 #[test]

@@ -126,6 +126,11 @@ impl ClientTls {
         Ok(self)
     }
 
+    /// The pin of the certificate it shows, if it has one.
+    pub fn pin(&self) -> Option<Pin> {
+        self.certificate.as_ref().and_then(|own| own.cert.first()).map(|der| Pin::of(der))
+    }
+
     /// Shakes hands as the client, within a limit of time.
     ///
     /// `host` is the name or address that was connected to: the certificate has to be for it, unless

@@ -34,6 +34,9 @@ pub struct Running {
     endpoints: Vec<Vec<Endpoint>>,
     /// For each listener its settings of TLS, if it speaks that.
     tls: Vec<Option<ServerTls>>,
+    /// To where a forward shakes hands, and how.
+    #[cfg(feature = "tls")]
+    pub(crate) target: Option<(crate::Address, crate::tls::Handshakes)>,
     doors: Vec<Door>,
     shared: Arc<Shared>,
     totals: Arc<Totals>,
@@ -140,6 +143,8 @@ impl<K: Kind> Bound<K> {
         let shared = Arc::new(Shared::new(mailboxes, &limits, once, secured, invited));
         let mut running = Running {
             tls: listeners.iter().map(|listener| listener.tls().cloned()).collect(),
+            #[cfg(feature = "tls")]
+            target: None,
             endpoints,
             doors,
             shared,

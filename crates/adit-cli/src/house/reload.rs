@@ -20,9 +20,10 @@ type Part = Option<adit::Result<String>>;
 /// Reads everything again that the flags name files for.
 pub(super) async fn reload(flags: &args::House, servers: &[Running], voice: &Voice) {
     // One line for each kind of file.
-    let parts: [Part; 2] = [access(&flags.gate.access, servers).await, certificates(servers)];
+    let listed = access(&flags.gate.access, servers).await;
+    let parts = [listed, certificates(servers)].into_iter().chain(servers.iter().map(target));
     let mut is_all_read = true;
-    for part in parts.into_iter().flatten() {
+    for part in parts.flatten() {
         match part {
             Ok(now) => voice.note(&format!("reloaded  {now}")),
             Err(error) => {
@@ -76,4 +77,14 @@ fn certificates(servers: &[Running]) -> Part {
     let pins: BTreeSet<_> = settings.map(|tls| tls.pin().word()).collect();
     let pins = pins.into_iter().collect::<Vec<_>>().join(", ");
     Some(Ok(format!("certificate with pin {pins}")))
+}
+
+/// What a relay trusts at its target, and shows it.
+fn target(server: &Running) -> Part {
+    let tls = match server.reload_target_tls() {
+        Ok(tls) => tls?,
+        Err(error) => return Some(Err(error)),
+    };
+    let own = tls.pin().map(|pin| format!(", our certificate with pin {}", pin.word()));
+    Some(Ok(format!("TLS to the target{}", own.unwrap_or_default())))
 }

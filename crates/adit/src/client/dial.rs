@@ -182,6 +182,12 @@ impl Dial {
         self.stall
     }
 
+    /// What its clones shake hands with, too.
+    #[cfg(feature = "tls")]
+    pub(crate) fn handshakes(&self) -> Handshakes {
+        self.handshakes.clone()
+    }
+
     /// Whether what an address needs of us is there: certificates, authorities.
     pub(crate) fn ready(&self, address: &Address) -> Result<()> {
         self.handshakes.ready(address)

@@ -15,6 +15,8 @@ use crate::ready::{ReadyDatagrams, ReadyListener};
 use crate::running::Signals;
 use crate::service::each;
 use crate::stream::stream;
+#[cfg(feature = "tls")]
+use crate::tls::Handshakes;
 use crate::tls::ServerTls;
 use crate::worker::descriptors_for_conversations;
 use crate::{
@@ -249,6 +251,8 @@ impl Forward {
         let most = pairs_of_descriptors(threads_used, addresses.len() + listeners.len());
         let asked = limits.conversations.at();
         limits.conversations = Limit::At(asked.map_or(most, |asked| asked.min(most)));
+        #[cfg(feature = "tls")]
+        let secured = target.tls.then(|| (target.clone(), dial.handshakes()));
         let route = Arc::new(Route { target, dial, proxy_header, observers: observers.clone() });
         let service = stream(async move |client: Conn| streams::carry(client, &route).await);
         let server = Server::streams(service).limits(limits).invited(invited).secured(tls);
@@ -259,7 +263,10 @@ impl Forward {
         for listener in listeners {
             server = server.listen_on(listener);
         }
-        server.start()
+        let running = server.start()?;
+        #[cfg(feature = "tls")]
+        let running = running.towards(secured);
+        Ok(running)
     }
 
     fn ready_sockets_fit(&self) -> Result<()> {
@@ -283,6 +290,26 @@ impl Forward {
         drop(adit_net::descriptors::raise_limit());
         let signals = Signals::hear()?;
         self.start()?.until(signals)
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Running {
+    /// Of a [`Forward`]: reads what its target's address names for TLS again, for connections to come: whom to
+    /// trust (`ca=`, or the authorities of this system) and our own certificate. Gives the new settings; none
+    /// if there was nothing to read: [`Dial::tls`] has read for itself, and a pin needs no file.
+    ///
+    /// What clients of the forward see is another matter: [`reload_tls`](Self::reload_tls).
+    ///
+    /// # Errors
+    /// A file cannot be read or used. Everything stays as it was.
+    pub fn reload_target_tls(&self) -> Result<Option<crate::tls::ClientTls>> {
+        self.target.as_ref().map_or(Ok(None), |(target, shake)| shake.reload(target))
+    }
+
+    fn towards(mut self, target: Option<(Address, Handshakes)>) -> Self {
+        self.target = target;
+        self
     }
 }
 

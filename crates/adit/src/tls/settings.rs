@@ -95,6 +95,20 @@ impl Handshakes {
         if address.tls { self.client(address).map(drop) } else { Ok(()) }
     }
 
+    /// Reads the files for an address again, for the connections to come. None if there are none.
+    pub(crate) fn reload(&self, address: &Address) -> Result<Option<ClientTls>> {
+        let options = address.keys.tls().map_err(|error| bad_address(&error))?;
+        let is_by_system = self.shared.is_none() && options.mode == TlsMode::Verify;
+        if !is_by_system && options.ca.is_none() && options.cert.is_none() {
+            return Ok(None);
+        }
+        // Nobody waits for it who connects meanwhile.
+        let tls = client(address, self.shared.as_ref())?;
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = Some((address.keys.clone(), tls.clone()));
+        Ok(Some(tls))
+    }
+
     /// Shakes hands over a fresh connection.
     pub(crate) async fn shake(
         &self,

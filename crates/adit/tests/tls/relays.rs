@@ -159,3 +159,69 @@ fn observers_of_a_relay_see_what_was_said_and_that_it_was_over_tls() {
     assert!(lines.contains("a plain question") && lines.contains("a plain answer"), "{lines}");
     assert!(lines.contains("\"tls\":\"1.3\""), "{lines}");
 }
+
+/// Tells a client which certificate it has shown.
+struct Shows(String);
+
+impl Handler for Shows {
+    fn message(&mut self, _: &[u8], out: &mut Out<'_>) -> Answer {
+        out.send(&self.0);
+        Answer::Done
+    }
+}
+
+#[test]
+fn the_files_of_a_target_are_read_again_for_connections_to_come() {
+    let trust = Authority::new();
+    let shown = each(|peer: &Peer| {
+        let seen = peer.tls().and_then(|tls| tls.peer.as_ref());
+        Shows(seen.map_or_else(|| "nobody".to_owned(), |seen| seen.pin.to_string()))
+    });
+    let tls = trust.server().client_ca(trust.ca()).unwrap();
+    let server = Server::new(shown).tls(tls).listen("tls://127.0.0.1:0", Lines::new());
+    let server = server.start().unwrap();
+    let own = trust.issue("own", &["own"]);
+    let ca = trust.join("trusted.pem");
+    std::fs::copy(trust.ca(), &ca).unwrap();
+    let (cert, key) = (own.cert.display(), own.key.display());
+    let target = format!("{},ca={ca},cert={cert},key={key}", at(server.addr(0)));
+    let relay = Forward::to(target).unwrap().listen("tcp://127.0.0.1:0").start().unwrap();
+    let seen = || {
+        let client = BlockingClient::connect(relay.addr(0)).unwrap();
+        client.call("who am I?").send()
+    };
+    assert_eq!(seen().unwrap(), own.pin.to_string());
+
+    let new = trust.issue("own", &["own"]);
+    assert_eq!(seen().unwrap(), own.pin.to_string());
+    let tls = relay.reload_target_tls().unwrap().unwrap();
+    assert_eq!(tls.pin(), Some(new.pin));
+    assert_eq!(seen().unwrap(), new.pin.to_string());
+
+    std::fs::write(&new.key, "no key").unwrap();
+    assert_eq!(relay.reload_target_tls().unwrap_err().code(), Code::Config);
+    assert_eq!(seen().unwrap(), new.pin.to_string());
+
+    let own = trust.issue("own", &["own"]);
+    std::fs::copy(&own.cert, &ca).unwrap();
+    relay.reload_target_tls().unwrap();
+    // Nobody vouches for the server any more: its peer reads a reset.
+    assert!(seen().is_err());
+}
+
+#[test]
+fn a_relay_without_files_for_its_target_reads_none_again() {
+    let trust = Authority::new();
+    let server = Server::new(fast(|msg, out| out.send(msg))).tls(trust.server());
+    let server = server.listen("tls://127.0.0.1:0", Lines::new()).start().unwrap();
+    let pin = server.tls(server.addr(0)).unwrap().pin();
+    let target = at(server.addr(0));
+    let by_dial = Forward::to(&*target).unwrap().dial(trust.dial());
+    let by_pin = Forward::to(format!("{target},pin={}", pin.word())).unwrap();
+    let plain = Forward::to("tcp://127.0.0.1:9").unwrap();
+    for relay in [by_dial, by_pin, plain] {
+        let relay = relay.listen("tcp://127.0.0.1:0").start().unwrap();
+        assert!(relay.reload_target_tls().unwrap().is_none());
+    }
+    assert!(server.reload_target_tls().unwrap().is_none());
+}
