@@ -192,9 +192,8 @@ impl Behind {
         if !streams.is_empty() {
             let on = On { places: streams, gate, once, limits };
             servers.push(match self {
-                Self::Each(program) => on.connections(program.clone(), told.clone())?,
-                Self::Given(program) => {
-                    on.connections(program.clone(), told.clone().without_counts())?
+                Self::Each(program) | Self::Given(program) => {
+                    on.connections(program.clone(), told.clone())?
                 }
                 Self::One(worker) => on.connections(worker.clone(), told.clone())?,
             });

@@ -585,6 +585,37 @@ fn with_fd_a_program_has_the_connection_itself() {
 }
 
 #[test]
+fn with_fd_nobody_counts_and_nothing_says_that_there_were_no_bytes() {
+    let scratch = Scratch::new();
+    let (trace, path) = (scratch.join("trace.jsonl"), format!("unix:{}", scratch.join("s")));
+    let words = ["127.0.0.1:0", &path, "--fd", "--json", "--trace", &trace, "--", "cat"];
+    let mut server = serve(&words);
+    assert_eq!(ask(&server, b"some bytes"), b"some bytes");
+    let mut stream = UnixStream::connect(server.place("unix")).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&mut stream), b"");
+    let closes = || server.program.err.text().matches("\"ev\":\"close\"").count();
+    wait_until("both are over", || closes() == 2);
+    server.program.signal(Signal::USR1);
+    server.program.err.wait_for("\"ev\":\"counts\"");
+    server.program.signal(Signal::TERM);
+    let said = server.program.wait().err;
+    for event in ["close", "counts", "summary"] {
+        let is_it = |line: &&str| line.contains(&format!("\"ev\":\"{event}\""));
+        let line = said.lines().find(is_it).unwrap();
+        assert!(!line.contains("\"in\":") && !line.contains("\"out\":"), "{line}");
+    }
+    let drawn = run(&mut adit(&["explain", &trace]), b"");
+    assert!(drawn.status == 0 && drawn.text().contains("close"), "{drawn:?}");
+    assert!(!drawn.text().contains("in 0 B"), "{}", drawn.text());
+    // Whoever asks for counts in words is told those there are.
+    let server = serve(&["127.0.0.1:0", "--fd", "--", "cat"]);
+    assert_eq!(ask(&server, b"some bytes"), b"some bytes");
+    server.program.signal(Signal::USR1);
+    server.program.err.wait_for(" 0 refused, 0 messages dropped\n");
+}
+
+#[test]
 fn with_fd_the_close_is_the_programs_and_the_rest_is_ours() {
     // It says goodbye and stays.
     let script = "echo bye; exec >&- <&-; exec sleep 1000";

@@ -83,8 +83,8 @@ fn what<'a, 'd: 'a>(data: &mut &'d [u8], local: &'a Endpoint) -> What<'a> {
         32..=36 => What::HalfClose { dir },
         37..=42 => What::Close {
             code: code(data),
-            bytes_in: number(data),
-            bytes_out: number(data),
+            bytes_in: (kind != 42).then(|| number(data)),
+            bytes_out: (kind != 42).then(|| number(data)),
             lasted: Duration::from_nanos(number(data)),
         },
         43 => What::Lost {
@@ -113,8 +113,8 @@ fn what<'a, 'd: 'a>(data: &mut &'d [u8], local: &'a Endpoint) -> What<'a> {
         },
         55 => What::Summary {
             conversations: number(data),
-            bytes_in: number(data),
-            bytes_out: number(data),
+            bytes_in: local.is_some().then(|| number(data)),
+            bytes_out: local.is_some().then(|| number(data)),
             errors: number(data),
             dropped: number(data),
             exit: byte(data),

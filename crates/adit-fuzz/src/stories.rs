@@ -73,7 +73,9 @@ fn bytes_claimed(story: &Story) -> u64 {
     let acts = story.talks.iter().flat_map(|talk| &talk.acts);
     let claims = acts.map(|act| match &act.did {
         Did::Read { off, .. } | Did::Write { off, .. } | Did::Segment { off, .. } => off.end,
-        Did::Over { bytes_in, bytes_out, .. } => bytes_in.saturating_add(*bytes_out),
+        Did::Over { bytes_in, bytes_out, .. } => {
+            bytes_in.unwrap_or(0).saturating_add(bytes_out.unwrap_or(0))
+        }
         _ => 0,
     });
     claims.fold(0, u64::saturating_add)

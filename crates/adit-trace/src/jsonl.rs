@@ -279,8 +279,11 @@ fn describe(line: &mut Line, act: &Act) {
         }
         Did::Over { code, bytes_in, bytes_out, took } => {
             line.text("code", code);
-            line.number("in", bytes_in);
-            line.number("out", bytes_out);
+            for (name, bytes) in [("in", bytes_in), ("out", bytes_out)] {
+                if let Some(bytes) = bytes {
+                    line.number(name, bytes);
+                }
+            }
             line.time("dt", *took);
         }
         Did::Lost { code, unconfirmed } => {

@@ -90,9 +90,9 @@ fn did(seen: Seen, is_datagram: bool) -> BoxedStrategy<Did> {
         any::<u64>().prop_map(|len| Did::Truncated { len }),
         Just(Did::ReadEnd { way: into }),
         Just(Did::WriteEnd { way: out }),
-        (word(), any::<(u64, u64)>(), nanos()).prop_map(|(code, (bytes_in, bytes_out), took)| {
-            Did::Over { code, bytes_in, bytes_out, took }
-        }),
+        (word(), any::<(Option<u64>, Option<u64>)>(), nanos()).prop_map(
+            |(code, (bytes_in, bytes_out), took)| { Did::Over { code, bytes_in, bytes_out, took } }
+        ),
         (word(), any::<u64>()).prop_map(|(code, unconfirmed)| Did::Lost { code, unconfirmed }),
         general(),
     ]

@@ -289,8 +289,8 @@ fn any_did() -> impl Strategy<Value = Did> {
         (word(), any::<u64>()).prop_map(|(code, unconfirmed)| Did::Lost { code, unconfirmed }),
         (word(), any::<u64>()).prop_map(|(code, took)| Did::Over {
             code,
-            bytes_in: took,
-            bytes_out: 1,
+            bytes_in: (took % 3 != 0).then_some(took),
+            bytes_out: (took % 5 != 0).then_some(1),
             took
         }),
         word().prop_map(|addr| Did::Connect { fd: Some(-1), addr, took: None, code: None }),

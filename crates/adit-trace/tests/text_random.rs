@@ -61,9 +61,11 @@ fn any_did() -> impl Strategy<Value = Did> {
         way().prop_map(|way| Did::ReadEnd { way }),
         way().prop_map(|way| Did::WriteEnd { way }),
         any::<Option<i32>>().prop_map(|fd| Did::Close { fd }),
-        (text(), number(), number(), number()).prop_map(|(code, bytes_in, bytes_out, took)| {
-            Did::Over { code: code.into(), bytes_in, bytes_out, took }
-        }),
+        (text(), prop::option::of(number()), prop::option::of(number()), number()).prop_map(
+            |(code, bytes_in, bytes_out, took)| {
+                Did::Over { code: code.into(), bytes_in, bytes_out, took }
+            }
+        ),
         (text(), number())
             .prop_map(|(code, unconfirmed)| Did::Lost { code: code.into(), unconfirmed }),
         (text(), text(), number()).prop_map(|(name, action, count)| Did::Limit {

@@ -44,8 +44,10 @@ pub(crate) struct Totals {
     pub(crate) refused: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) overflowed: AtomicU64,
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    /// Connections were given away: what is counted is not all.
+    is_partial: AtomicBool,
 }
 
 impl Totals {
@@ -60,6 +62,17 @@ impl Totals {
         }
         self.bytes_in.fetch_add(closed.bytes_in, Relaxed);
         self.bytes_out.fetch_add(closed.bytes_out, Relaxed);
+    }
+
+    /// A connection is given away, whose bytes nobody will count.
+    pub(crate) fn count_no_bytes(&self) {
+        self.is_partial.store(true, Relaxed);
+    }
+
+    /// Bytes received and written; none if they are not known.
+    pub(crate) fn bytes(&self) -> Option<(u64, u64)> {
+        let counted = || (self.bytes_in.load(Relaxed), self.bytes_out.load(Relaxed));
+        (!self.is_partial.load(Relaxed)).then(counted)
     }
 
     pub(crate) fn refuse(&self) {

@@ -63,7 +63,7 @@ fn receive(worker: &Rc<Worker>, arrival: Arrival, arrived: Instant) -> Option<(S
             worker.context.observers.emit_about(&other_end, what);
             // With `once` nobody else is let in: whoever waits for an end has to be told of this one.
             let lasted = Duration::ZERO;
-            let what = || What::Close { code, bytes_in: 0, bytes_out: 0, lasted };
+            let what = || What::Close { code, bytes_in: Some(0), bytes_out: Some(0), lasted };
             worker.context.observers.emit_about(&other_end, what);
             worker.depart();
             return None;

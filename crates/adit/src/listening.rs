@@ -353,8 +353,8 @@ fn turn_away(worker: &Rc<Worker>, io: Io, alive: Alive, reason: &str) {
         let lasted = std::time::Duration::ZERO;
         context.observers.emit_of(number, &remote, || What::Close {
             code,
-            bytes_in: 0,
-            bytes_out: 0,
+            bytes_in: Some(0),
+            bytes_out: Some(0),
             lasted,
         });
         drop(alive);

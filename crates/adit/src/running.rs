@@ -74,10 +74,9 @@ pub struct Stats {
     pub overflowed: u64,
     /// Bytes that conversations hold in buffers now; see [`Limits::memory`].
     pub held: u64,
-    /// Bytes received by conversations that have ended.
-    pub bytes_in: u64,
-    /// Bytes written by conversations that have ended.
-    pub bytes_out: u64,
+    /// Bytes received and written by conversations that have ended; none if programs had their sockets, whose
+    /// bytes nobody counts.
+    pub bytes: Option<(u64, u64)>,
 }
 
 /// A server whose sockets are bound and which has no threads yet.
@@ -380,8 +379,7 @@ impl Running {
             dropped: totals.dropped.load(Relaxed),
             overflowed: totals.overflowed.load(Relaxed),
             held: self.shared.budget.held() as u64,
-            bytes_in: totals.bytes_in.load(Relaxed),
-            bytes_out: totals.bytes_out.load(Relaxed),
+            bytes: totals.bytes(),
         }
     }
 

@@ -164,14 +164,18 @@ impl Drop for Cut<'_> {
 }
 
 /// Gives one connection away: nothing is carried, counted or closed here any more.
+///
+/// What the kernel has counted (`TCP_INFO`) is told to who has a descriptor, and one that is kept would keep the
+/// connection open when its program closes it. So nobody knows how many bytes there were.
 pub(crate) async fn give_away<S: StreamService>(
     service: Rc<S>,
     io: Io,
     peer: Peer,
     context: Rc<Context>,
     free_slot: impl FnOnce(),
-) -> Closed {
+) {
     let began = Instant::now();
+    context.totals.count_no_bytes();
     let descriptor = io.descriptor();
     let served = async {
         let socket = io.into_blocking()?;
@@ -209,8 +213,8 @@ pub(crate) async fn give_away<S: StreamService>(
     let close = (Call::Close, Some(descriptor));
     context.observers.call(Some((peer.number(), peer.remote())), close, None);
     let lasted = began.elapsed();
-    let closed = Closed { code, bytes_in: 0, bytes_out: 0, unsent: 0, lasted };
-    report(&context, &peer, closed, 0)
+    emit(What::Close { code, bytes_in: None, bytes_out: None, lasted });
+    context.totals.close(&Closed { code, bytes_in: 0, bytes_out: 0, unsent: 0, lasted });
 }
 
 /// The service's own part, watched by the limits.

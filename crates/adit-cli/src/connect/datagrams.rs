@@ -68,7 +68,7 @@ pub(super) async fn talk(
     let lasted = began.elapsed();
     voice.emit(
         Some((socket.number(), socket.remote())),
-        What::Close { code, bytes_in, bytes_out, lasted },
+        What::Close { code, bytes_in: Some(bytes_in), bytes_out: Some(bytes_out), lasted },
     );
     ended
 }

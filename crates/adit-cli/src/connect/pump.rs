@@ -248,6 +248,7 @@ impl<'a> Session<'a> {
         if unconfirmed > 0 {
             self.voice.emit(of, What::Lost { code, bytes_in, bytes_out, unconfirmed });
         }
+        let (bytes_in, bytes_out) = (Some(bytes_in), Some(bytes_out));
         self.voice.emit(of, What::Close { code, bytes_in, bytes_out, lasted });
     }
 

@@ -15,8 +15,6 @@ pub(super) struct Log {
     voice: Voice,
     /// Comings and goings are for those who watch or asked; what goes wrong is always said.
     says_all: bool,
-    /// The bytes of connections are somebody else's: nobody counts them.
-    counts_bytes: bool,
     /// Nobody has a reason to speak TLS here: its bytes are a mistake.
     notices_tls: bool,
     unrunnable: Arc<Mutex<Unrunnable>>,
@@ -35,18 +33,7 @@ const SAY_EVERY: Duration = Duration::from_secs(6);
 impl Log {
     pub(super) fn new(voice: &Voice) -> Self {
         let says_all = voice.is_verbose() || voice.is_watched();
-        Self {
-            voice: voice.clone(),
-            says_all,
-            counts_bytes: true,
-            notices_tls: false,
-            unrunnable: Arc::default(),
-        }
-    }
-
-    /// Says nothing of bytes.
-    pub(super) fn without_counts(self) -> Self {
-        Self { counts_bytes: false, ..self }
+        Self { voice: voice.clone(), says_all, notices_tls: false, unrunnable: Arc::default() }
     }
 
     /// Says only what goes wrong.
@@ -116,9 +103,12 @@ impl Observer for Log {
             What::Open { .. } if self.says_all => format!("+{number} {peer}"),
             What::Close { code, bytes_in, bytes_out, lasted } if self.says_all => {
                 let how = if code.is_clean() { String::new() } else { format!("  (code={code})") };
-                let counts = match self.counts_bytes {
-                    true => format!("  in {}  out {}", size(*bytes_in), size(*bytes_out)),
-                    false => String::new(),
+                // Those of a socket that a program has are not known.
+                let counts = match (bytes_in, bytes_out) {
+                    (Some(came), Some(went)) => {
+                        format!("  in {}  out {}", size(*came), size(*went))
+                    }
+                    _ => String::new(),
                 };
                 format!("-{number} {peer}{counts}  {lasted:.1?}{how}")
             }

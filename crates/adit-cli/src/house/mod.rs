@@ -148,12 +148,12 @@ async fn broken(servers: &[Running]) -> Error {
 
 /// Says the counts of all servers together, in one line.
 fn report(servers: &[Running], voice: &Voice) {
-    let mut total = adit::Stats::default();
+    let mut total = nothing();
     for stats in servers.iter().map(Running::stats) {
         add(&mut total, &stats);
     }
     let adit::Stats { open, conversations, failed, refused, dropped, .. } = total;
-    let (bytes_in, bytes_out) = (total.bytes_in, total.bytes_out);
+    let (bytes_in, bytes_out) = total.bytes.unzip();
     if voice.is_json() {
         let errors = failed;
         return voice.emit(
@@ -165,10 +165,20 @@ fn report(servers: &[Running], voice: &Voice) {
         0 => String::new(),
         count => format!(" {count} found the accept queue full,"),
     };
+    let bytes = match total.bytes {
+        Some((came, went)) => format!(", in {came} B, out {went} B"),
+        None => String::new(),
+    };
     voice.warn(&format!(
         "{open} open, {conversations} in all, {failed} not clean, {refused} refused,{overflowed} \
-         {dropped} messages dropped, in {bytes_in} B, out {bytes_out} B"
+         {dropped} messages dropped{bytes}"
     ));
+}
+
+fn nothing() -> adit::Stats {
+    let mut nothing = adit::Stats::default();
+    nothing.bytes = Some((0, 0));
+    nothing
 }
 
 fn add(total: &mut adit::Stats, stats: &adit::Stats) {
@@ -179,8 +189,8 @@ fn add(total: &mut adit::Stats, stats: &adit::Stats) {
     total.refused += stats.refused;
     total.overflowed += stats.overflowed;
     total.dropped += stats.dropped;
-    total.bytes_in += stats.bytes_in;
-    total.bytes_out += stats.bytes_out;
+    let sum = |(a, b): (u64, u64), (c, d): (u64, u64)| (a + c, b + d);
+    total.bytes = total.bytes.zip(stats.bytes).map(|(all, more)| sum(all, more));
 }
 
 /// Drains and says how it went.
@@ -191,7 +201,7 @@ async fn stop(
     limits: &UsersLimits,
     voice: &Voice,
 ) -> adit::Result<Exit> {
-    let mut total = adit::Stats::default();
+    let mut total = nothing();
     let (mut finished, mut cut) = (0, 0);
     for server in servers {
         let (report, stats) = server.drain_with_stats(within).await;
@@ -209,12 +219,13 @@ async fn stop(
     if matches!(end, End::Signal(_)) && (voice.is_watched() || voice.is_verbose() || cut > 0) {
         voice.note(&format!("told to stop: finished {finished} conversations, cut {cut}"));
     }
+    let (bytes_in, bytes_out) = total.bytes.unzip();
     voice.emit(
         None,
         What::Summary {
             conversations: total.conversations,
-            bytes_in: total.bytes_in,
-            bytes_out: total.bytes_out,
+            bytes_in,
+            bytes_out,
             errors: total.failed,
             dropped: total.dropped + voice.dropped(),
             exit: exit.status(),
@@ -235,7 +246,8 @@ struct Once(Option<mpsc::Sender<(Code, String)>>);
 impl Observer for Once {
     fn event(&self, event: &Event<'_>) {
         if let (Some(sender), What::Close { code, bytes_in, .. }) = (&self.0, &event.what) {
-            if *bytes_in == 0 && event.peer.is_some_and(|peer| peer.transport().is_datagram()) {
+            if *bytes_in == Some(0) && event.peer.is_some_and(|peer| peer.transport().is_datagram())
+            {
                 return;
             }
             // Full: it was not the first one, and only that counts.
@@ -254,11 +266,6 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// The same for connections whose bytes nobody counts.
-    pub(crate) fn without_counts(self) -> Self {
-        Self { log: self.log.without_counts(), ..self }
-    }
-
     /// Says of a peer that speaks TLS that it has come to the wrong place.
     pub(crate) fn noticing_tls(self) -> Self {
         Self { log: self.log.noticing_tls(), ..self }

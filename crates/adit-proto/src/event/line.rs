@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Action, Call, Event, SCHEMA, What};
-use crate::code::Code;
 use crate::json::{base64, json_string};
 
 /// How many bytes of payload an event line may hold.
@@ -153,11 +152,13 @@ impl What<'_> {
             Self::Truncated { len } => field(line, ',', "len", len),
             Self::HalfClose { dir } => text(line, "dir", dir.word()),
             Self::Close { code, bytes_in, bytes_out, lasted } => {
-                ended(line, *code, *bytes_in, *bytes_out);
+                text(line, "code", code.word());
+                known_bytes(line, *bytes_in, *bytes_out);
                 field(line, ',', "dt", lasted.as_micros());
             }
             Self::Lost { code, bytes_in, bytes_out, unconfirmed } => {
-                ended(line, *code, *bytes_in, *bytes_out);
+                text(line, "code", code.word());
+                known_bytes(line, Some(*bytes_in), Some(*bytes_out));
                 field(line, ',', "unconfirmed", unconfirmed);
             }
             Self::Limit { name, value, action, count } => {
@@ -179,8 +180,7 @@ impl What<'_> {
             Self::Counts { .. } => self.count_fields(line),
             Self::Summary { conversations, bytes_in, bytes_out, errors, dropped, exit, code } => {
                 field(line, ',', "conns", conversations);
-                field(line, ',', "in", bytes_in);
-                field(line, ',', "out", bytes_out);
+                known_bytes(line, *bytes_in, *bytes_out);
                 field(line, ',', "errors", errors);
                 field(line, ',', "dropped", dropped);
                 field(line, ',', "exit", exit);
@@ -202,8 +202,7 @@ impl What<'_> {
         field(line, ',', "errors", errors);
         field(line, ',', "refused", refused);
         field(line, ',', "dropped", dropped);
-        field(line, ',', "in", bytes_in);
-        field(line, ',', "out", bytes_out);
+        known_bytes(line, *bytes_in, *bytes_out);
     }
 
     fn call_fields(&self, line: &mut String) {
@@ -225,10 +224,13 @@ impl What<'_> {
     }
 }
 
-fn ended(line: &mut String, code: Code, bytes_in: u64, bytes_out: u64) {
-    text(line, "code", code.word());
-    field(line, ',', "in", bytes_in);
-    field(line, ',', "out", bytes_out);
+/// What nobody has counted is left out: 0 would be a count.
+fn known_bytes(line: &mut String, bytes_in: Option<u64>, bytes_out: Option<u64>) {
+    for (name, bytes) in [("in", bytes_in), ("out", bytes_out)] {
+        if let Some(bytes) = bytes {
+            field(line, ',', name, bytes);
+        }
+    }
 }
 
 fn payload_fields(line: &mut String, bytes: &[u8], payload: Payload) {

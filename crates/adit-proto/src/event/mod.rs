@@ -202,10 +202,10 @@ pub enum What<'a> {
     Close {
         /// Why.
         code: Code,
-        /// Bytes received.
-        bytes_in: u64,
-        /// Bytes written.
-        bytes_out: u64,
+        /// Bytes received; none if a program had the socket itself, and nobody counted.
+        bytes_in: Option<u64>,
+        /// Bytes written; none as above.
+        bytes_out: Option<u64>,
         /// How long it lasted.
         lasted: Duration,
     },
@@ -258,19 +258,19 @@ pub enum What<'a> {
         refused: u64,
         /// Messages or datagrams dropped on purpose or for want of room.
         dropped: u64,
-        /// Bytes received by conversations that have ended.
-        bytes_in: u64,
-        /// Bytes written by them.
-        bytes_out: u64,
+        /// Bytes received by conversations that have ended; none if those of some are not known.
+        bytes_in: Option<u64>,
+        /// Bytes written by them; none as above.
+        bytes_out: Option<u64>,
     },
     /// The server or client has ended.
     Summary {
         /// Conversations in all.
         conversations: u64,
-        /// Bytes received.
-        bytes_in: u64,
-        /// Bytes written.
-        bytes_out: u64,
+        /// Bytes received; none if those of some conversations are not known.
+        bytes_in: Option<u64>,
+        /// Bytes written; none as above.
+        bytes_out: Option<u64>,
         /// Conversations that did not end cleanly.
         errors: u64,
         /// Messages or datagrams dropped on purpose or for want of room.

@@ -157,7 +157,11 @@ fn words(did: &Did) -> Option<String> {
         Did::WriteEnd { .. } => "shutdown, nothing more is written".to_owned(),
         Did::Close { fd: known } => format!("close{}", fd(known)),
         Did::Over { code, bytes_in, bytes_out, .. } => {
-            format!("over: {}, {bytes_in} B in, {bytes_out} B out", short(code))
+            let part = |bytes: Option<u64>, way: &str| {
+                bytes.map_or_else(String::new, |bytes| format!(", {bytes} B {way}"))
+            };
+            let (came, went) = (part(*bytes_in, "in"), part(*bytes_out, "out"));
+            format!("over: {}{came}{went}", short(code))
         }
         Did::Lost { code, unconfirmed } => {
             format!("lost: {unconfirmed} B not acknowledged, {}", short(code))

@@ -326,8 +326,7 @@ impl Joiner {
             _ => false,
         });
         let at = known.unwrap_or_else(|| {
-            let close = Close { seen: act.seen, fd: None, code: None, sums: None };
-            self.open.push_back(empty(act.at, Kind::Close(close)));
+            self.open.push_back(empty(act.at, Kind::Close(Close::of(act.seen))));
             self.open.len() - 1
         });
         let Some(row) = self.open.get_mut(at) else { return };
@@ -338,7 +337,7 @@ impl Joiner {
                 if close.is_clean() {
                     close.code = Some(code.clone());
                 }
-                close.sums.get_or_insert((*bytes_in, *bytes_out, *took));
+                close.count((*bytes_in, *bytes_out), *took);
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use adit_proto::escape::{escape_line, is_unsafe};
 
-use super::{Fate, Kind, Message, Pieces, Row, Stage};
+use super::{Close, Fate, Kind, Message, Pieces, Row, Stage};
 use crate::story::Way;
 
 impl Row {
@@ -79,12 +79,26 @@ impl Row {
                 Way::Down => "server has finished; client may still send".to_owned(),
             },
             Kind::Reset { .. } => "thrown away".to_owned(),
-            Kind::Close(close) => close.sums.map_or_else(String::new, |(bytes_in, out, took)| {
-                format!("in {}, out {}, {}", size(bytes_in), size(out), duration(took))
-            }),
+            Kind::Close(close) => close.sums().unwrap_or_default(),
             Kind::Trouble(_) | Kind::Gap => String::new(),
         }
     }
+}
+
+impl Close {
+    /// `in 6 B, out 6 B, 3 ms`; without bytes that nobody counted.
+    pub(crate) fn sums(&self) -> Option<String> {
+        let (bytes_in, bytes_out) = self.bytes;
+        Some(format!("{}{}", counted(bytes_in, bytes_out), duration(self.took?)))
+    }
+}
+
+/// `in 6 B, out 6 B, `, or as much of it as is known.
+pub(crate) fn counted(bytes_in: Option<u64>, bytes_out: Option<u64>) -> String {
+    let part = |word: &str, bytes: Option<u64>| {
+        bytes.map_or_else(String::new, |bytes| format!("{word} {}, ", size(bytes)))
+    };
+    part("in", bytes_in) + &part("out", bytes_out)
 }
 
 impl Message {

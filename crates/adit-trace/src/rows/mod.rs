@@ -10,7 +10,7 @@ mod label;
 pub use join::Joiner;
 pub(crate) use join::stage;
 pub use label::{clean, cut, duration, size, width};
-pub(crate) use label::{plural, thousands};
+pub(crate) use label::{counted, plural, thousands};
 
 use std::ops::Range;
 
@@ -247,11 +247,24 @@ pub struct Close {
     pub fd: Option<i32>,
     /// Why it is over, if the program says so.
     pub code: Option<Box<str>>,
-    /// Bytes received, bytes sent, and nanoseconds it lasted, if the program says so.
-    pub sums: Option<(u64, u64, u64)>,
+    /// Bytes received and bytes sent, if the program says so.
+    pub bytes: (Option<u64>, Option<u64>),
+    /// Nanoseconds it lasted, if the program says so.
+    pub took: Option<u64>,
 }
 
 impl Close {
+    const fn of(seen: Seen) -> Self {
+        Self { seen, fd: None, code: None, bytes: (None, None), took: None }
+    }
+
+    /// What a program says of it; the first word counts.
+    fn count(&mut self, bytes: (Option<u64>, Option<u64>), took: u64) {
+        if self.took.is_none() {
+            (self.bytes, self.took) = (bytes, Some(took));
+        }
+    }
+
     /// Did it end as it should?
     pub fn is_clean(&self) -> bool {
         self.code.as_deref().is_none_or(|code| matches!(code, "ok" | "drained"))

@@ -184,7 +184,12 @@ fn a_datagram_that_is_long_on_its_way_is_late_for_nobody() {
 #[test]
 fn setup_half_close_and_close_are_rows() {
     let connect = Did::Connect { fd: Some(3), addr: "a:1".into(), took: Some(85_000), code: None };
-    let over = |code: &str| Did::Over { code: code.into(), bytes_in: 1, bytes_out: 2, took: MS };
+    let over = |code: &str| Did::Over {
+        code: code.into(),
+        bytes_in: Some(1),
+        bytes_out: Some(2),
+        took: MS,
+    };
     let rows = tcp(vec![
         (0, Client, connect),
         (1, Server, Did::Accept { fd: Some(4) }),

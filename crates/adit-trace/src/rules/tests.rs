@@ -57,7 +57,7 @@ fn error(code: &str, text: &str) -> Did {
 }
 
 fn over(code: &str) -> Did {
-    Did::Over { code: code.into(), bytes_in: 0, bytes_out: 0, took: 20_000_000_000 }
+    Did::Over { code: code.into(), bytes_in: Some(0), bytes_out: Some(0), took: 20_000_000_000 }
 }
 
 fn segment(way: Way, flags: &str, from: u64, to: u64) -> Did {

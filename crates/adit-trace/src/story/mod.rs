@@ -291,10 +291,10 @@ pub enum Did {
     Over {
         /// The word for why.
         code: Box<str>,
-        /// Bytes received.
-        bytes_in: u64,
-        /// Bytes sent.
-        bytes_out: u64,
+        /// Bytes received, if anybody counted.
+        bytes_in: Option<u64>,
+        /// Bytes sent, if anybody counted.
+        bytes_out: Option<u64>,
         /// Nanoseconds it lasted.
         took: u64,
     },

@@ -303,8 +303,8 @@ impl Teller {
             "close" if line.code.is_none() => Did::Close { fd: line.fd },
             "close" => Did::Over {
                 code: short(&line.code),
-                bytes_in: line.bytes_in.unwrap_or(0),
-                bytes_out: line.bytes_out.unwrap_or(0),
+                bytes_in: line.bytes_in,
+                bytes_out: line.bytes_out,
                 took: line.dt.map_or(0, nanos),
             },
             "lost" => {

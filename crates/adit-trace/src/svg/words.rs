@@ -1,6 +1,6 @@
 //! Acts in words: the call each one was, and where it is told of that belongs to no conversation.
 
-use crate::rows::{clean, duration, size};
+use crate::rows::{clean, counted, duration, size};
 use crate::story::{Act, Did, Story};
 
 use super::facts::moment;
@@ -26,13 +26,10 @@ pub(crate) fn call(did: &Did) -> String {
         Did::ReadEnd { .. } => "read() = 0: the writer has finished".to_owned(),
         Did::WriteEnd { .. } => "shutdown(): nothing more is written".to_owned(),
         Did::Close { fd } => format!("close({})", of(fd)),
-        Did::Over { code: word, bytes_in, bytes_out, took } => format!(
-            "over: {}, in {}, out {}, {}",
-            code(word),
-            size(*bytes_in),
-            size(*bytes_out),
-            duration(*took)
-        ),
+        Did::Over { code: word, bytes_in, bytes_out, took } => {
+            let bytes = counted(*bytes_in, *bytes_out);
+            format!("over: {}, {bytes}{}", code(word), duration(*took))
+        }
         Did::Lost { code: word, unconfirmed } => {
             format!("lost: {unconfirmed} B never confirmed ({})", code(word))
         }

@@ -44,6 +44,7 @@ pub(crate) fn report(context: &Context, peer: &Peer, closed: Closed, unconfirmed
         }
         emit(What::Lost { code: closed.code, bytes_in, bytes_out, unconfirmed });
     }
+    let (bytes_in, bytes_out) = (Some(bytes_in), Some(bytes_out));
     emit(What::Close { code: closed.code, bytes_in, bytes_out, lasted });
     context.totals.drop_messages(peer.desk().dropped());
     context.totals.close(&closed);

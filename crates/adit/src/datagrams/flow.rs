@@ -400,6 +400,7 @@ impl<H: Handler> Flow<H> {
             }
         }
         let Closed { bytes_in, bytes_out, lasted, .. } = closed;
+        let (bytes_in, bytes_out) = (Some(bytes_in), Some(bytes_out));
         self.emit(|| What::Close { code, bytes_in, bytes_out, lasted });
         self.context.totals.drop_messages(self.alive.peer.desk().dropped());
         self.context.totals.close(&closed);

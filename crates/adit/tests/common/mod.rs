@@ -88,7 +88,9 @@ impl Observer for Watch {
     fn event(&self, event: &Event<'_>) {
         let line = match &event.what {
             What::Close { code, bytes_in, bytes_out, .. } => {
-                format!("close {code} in {bytes_in} out {bytes_out}")
+                let word =
+                    |bytes: &Option<u64>| bytes.map_or("?".into(), |bytes| bytes.to_string());
+                format!("close {code} in {} out {}", word(bytes_in), word(bytes_out))
             }
             What::Error { code, text, .. } => format!("error {code} {text}"),
             What::Limit { name, action, count, .. } => {

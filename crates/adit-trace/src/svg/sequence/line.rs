@@ -264,9 +264,7 @@ fn draw_close(canvas: &mut Canvas, cast: &Cast<'_>, close: &Close, y: Px) {
     } else {
         canvas.trail(&[(x - 9, line), (x + 9, line)], Stroke::Solid, Tone::Ink);
     }
-    let sums = close.sums.filter(|_| cast.has_times).map(|(bytes_in, bytes_out, took)| {
-        format!("in {}, out {}, {}", size(bytes_in), size(bytes_out), duration(took))
-    });
+    let sums = close.sums().filter(|_| cast.has_times);
     let first = if sums.is_some() { line - 3 } else { line + 4 };
     aside(canvas, cast, close.seen, (first, tone), &text);
     if let Some(sums) = sums {
