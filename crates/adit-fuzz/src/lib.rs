@@ -22,6 +22,7 @@ mod events;
 pub mod mutate;
 mod passed;
 mod pieces;
+mod sockets;
 mod stories;
 mod tls;
 mod workers;
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "access", run: admission::access },
     Target { name: "worker", run: workers::worker },
     Target { name: "passed", run: passed::passed },
+    Target { name: "sockets", run: sockets::sockets },
     Target { name: "der", run: tls::der },
     Target { name: "certificate", run: tls::certificate },
     Target { name: "beginning", run: tls::beginning },

@@ -10,6 +10,8 @@ pub mod datagram;
 pub mod descriptors;
 pub mod diag;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod lines;
 pub mod listen;
 pub mod memory;
@@ -20,6 +22,7 @@ pub mod stdio;
 pub mod stream;
 pub mod supervisor;
 mod sys;
+mod table;
 pub mod unix;
 mod unix_file;
 
