@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use adit::system::descriptors::{OF_A_RUNTIME, find_room};
 use adit::system::process::{catch, caught, end_by_signal, has_terminal, is_ignored};
 use adit::{Blame, Code, Error, Result};
 
@@ -11,9 +12,15 @@ use crate::exit::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 /// Runs a command on this thread.
 pub(crate) fn block_on<T>(command: impl Future<Output = T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = find_room(OF_A_RUNTIME)
+        .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
     let runtime = runtime.map_err(|error| {
-        Error::new(Code::Internal, Blame::Local, "cannot start").with_source(error)
+        let code = adit::code_of(&error);
+        let failed = Error::new(code, Blame::Local, "cannot start").with_source(error);
+        match code {
+            Code::NoDescriptors => failed.with_hint("a larger limit on open files: ulimit -n 1024"),
+            _ => failed,
+        }
     })?;
     let result = runtime.block_on(command);
     // A read of standard input that cannot be cancelled must not keep the process.

@@ -5,9 +5,12 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Server, client, noise, read_line, read_to_end, reset, serve};
+use common::{
+    Program, Server, client, no_port, noise, read_line, read_to_end, reset, serve, wait_until,
+};
 
 /// A field of a process that grows with its work: clock ticks of both kinds, a hundredth of a second.
 fn cpu_ticks(pid: u32) -> u64 {
@@ -219,4 +222,44 @@ fn an_idle_server_costs_nothing() {
     let mut late = client(server.tcp());
     late.write_all(b"late\n").unwrap();
     late.read_exact(&mut [0; 5]).unwrap();
+}
+
+#[test]
+fn without_descriptors_every_command_ends_with_a_sentence() {
+    let (_held, place) = no_port();
+    let place = place.to_string();
+    let commands: [&[&str]; 5] = [
+        &["connect", &place],
+        &["wait", &place, "--once"],
+        &["serve", "echo", "127.0.0.1:0"],
+        &["forward", "127.0.0.1:0", &place],
+        &["explain", "127.0.0.1:0", &place],
+    ];
+    let limited = |most: u32, words: &[&str]| {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {most} && exec \"$@\"");
+        command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_adit")]).args(words);
+        command.stdin(Stdio::null());
+        let mut program = Program::start_with_input(&mut command);
+        let is_up = |program: &mut Program| program.err.text().contains("listening  tcp");
+        wait_until("it ends or listens", || !program.is_running() || is_up(&mut program));
+        if program.is_running() {
+            return None;
+        }
+        Some(program.wait())
+    };
+    // With three the loader of the program cannot open its libraries; with more it is its own to say.
+    for most in 4..=24 {
+        for words in commands {
+            let Some(ran) = limited(most, words) else { continue };
+            let said = ["no-fds", "refused"].map(|code| format!("(code={code})"));
+            let is_said = said.iter().any(|code| ran.err.contains(code));
+            assert!(ran.status == 1 && is_said, "{most} {words:?}: {ran:?}");
+            assert_eq!(ran.err.lines().count(), 1, "{most} {words:?}: {ran:?}");
+        }
+    }
+    let few = limited(5, commands[2]).unwrap();
+    let said = "adit: cannot start: Too many open files (code=no-fds); a larger limit on open files: \
+                ulimit -n 1024\n";
+    assert_eq!(few.err, said);
 }

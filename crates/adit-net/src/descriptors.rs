@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
 
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The limit on open file descriptors of this process (getrlimit(2), `RLIMIT_NOFILE`).
@@ -34,6 +35,23 @@ pub fn in_use() -> io::Result<usize> {
     let open = std::fs::read_dir("/proc/self/fd")?.count();
     // One of them is the one that looked.
     Ok(open.saturating_sub(1))
+}
+
+/// Descriptors that a runtime of tokio takes when it is made: for epoll two, for its waker one, for signals
+/// a pair of sockets and one more.
+pub const OF_A_RUNTIME: usize = 6;
+
+/// Finds out whether so many descriptors could be opened now, by opening them. Whoever opens them next finds
+/// them, unless another thread is faster.
+///
+/// To be asked before a runtime is made: where the pair of sockets for signals cannot be opened, tokio
+/// panics.
+///
+/// # Errors
+/// There are not so many left.
+pub fn find_room(count: usize) -> io::Result<()> {
+    let open = |_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?);
+    (0..count).map(open).collect::<io::Result<Vec<_>>>().map(drop)
 }
 
 /// Raises the soft limit to the hard one; gives the limit as it was before.

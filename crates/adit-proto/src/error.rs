@@ -196,14 +196,20 @@ pub fn code_of(error: &io::Error) -> Code {
         Kind::OutOfMemory => Code::NoMemory,
         Kind::InvalidInput | Kind::InvalidFilename => Code::Usage,
         Kind::InvalidData => Code::BadFrame,
-        // The standard library has no name for it yet.
-        _ if error.raw_os_error() == Some(EMSGSIZE) => Code::TooBig,
-        _ => Code::Internal,
+        // The standard library has no names for them yet.
+        _ => match error.raw_os_error() {
+            Some(EMSGSIZE) => Code::TooBig,
+            Some(EMFILE | ENFILE) => Code::NoDescriptors,
+            _ => Code::Internal,
+        },
     }
 }
 
 /// "Message too long": a datagram longer than the transport takes (errno(3); asm-generic/errno.h).
 const EMSGSIZE: i32 = 90;
+/// "Too many open files", in this process or on the whole host.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +223,8 @@ mod tests {
         // ECONNREFUSED, ECONNRESET, ETIMEDOUT, EMSGSIZE and one that says nothing about a peer.
         let words = [Code::Refused, Code::Reset, Code::DeadPeer, Code::TooBig, Code::Internal];
         assert_eq!([111, 104, 110, 90, 77].map(of), words);
+        // EMFILE and ENFILE.
+        assert_eq!([24, 23].map(of), [Code::NoDescriptors; 2]);
     }
 
     #[test]

@@ -105,6 +105,7 @@ mod pump;
 mod ready;
 mod room;
 mod running;
+mod runtime;
 mod server;
 mod service;
 mod stream;

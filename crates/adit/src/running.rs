@@ -21,7 +21,7 @@ use crate::listening::{Kind, Listening, Part};
 use crate::observe::Observers;
 use crate::tls::ServerTls;
 use crate::worker::{MAILBOX, Mail, Shared, Worker};
-use crate::{AccessList, Blame, Code, Endpoint, Error, Limits, Result, room};
+use crate::{AccessList, Blame, Code, Endpoint, Error, Limits, Result, code_of, room, runtime};
 
 /// How long a server drains after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -201,10 +201,9 @@ impl<K: Kind> ThreadParts<K> {
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let blocking = self.limits.blocking_threads.div_ceil(self.shared.loads.len()).max(1);
         let run = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .max_blocking_threads(blocking)
-                .build();
+            let runtime = runtime::make(|builder| {
+                builder.max_blocking_threads(blocking);
+            });
             let runtime = match runtime {
                 Ok(runtime) => runtime,
                 // The receiver waits for exactly this word.
@@ -215,8 +214,8 @@ impl<K: Kind> ThreadParts<K> {
             runtime.shutdown_background();
         };
         let name = "adit".to_owned();
-        let failed = |error| {
-            Error::new(Code::Internal, Blame::Local, "cannot start an I/O thread")
+        let failed = |error: std::io::Error| {
+            Error::new(code_of(&error), Blame::Local, "cannot start an I/O thread")
                 .with_source(error)
         };
         let handle = std::thread::Builder::new().name(name).spawn(run).map_err(failed)?;
@@ -462,14 +461,15 @@ impl Signals {
     /// From now on the signals end the server instead of the process.
     pub(crate) fn hear() -> Result<Self> {
         let hear = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = runtime::make(|_| {})?;
             let entered = runtime.enter();
             let heard = Heard::new()?;
             drop(entered);
             Ok(Self { runtime, heard })
         };
         hear().map_err(|error: std::io::Error| {
-            Error::new(Code::Internal, Blame::Local, "cannot listen for signals").with_source(error)
+            Error::new(code_of(&error), Blame::Local, "cannot listen for signals")
+                .with_source(error)
         })
     }
 }

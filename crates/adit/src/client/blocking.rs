@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use super::call::{Call, Client, ClientOptions};
 use crate::listen::ToAddress;
-use crate::{Blame, Code, Codec, Error, Result};
+use crate::{Blame, Code, Codec, Error, Result, runtime};
 
 /// A [`Client`] whose calls block their thread.
 ///
@@ -124,7 +124,7 @@ fn no_thread(why: &str) -> Error {
 fn hidden_runtime() -> Result<Handle> {
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
     let start = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+        let runtime = runtime::make(|_| {}).ok()?;
         let handle = runtime.handle().clone();
         let run = move || runtime.block_on(std::future::pending::<()>());
         std::thread::Builder::new().name("adit-client".to_owned()).spawn(run).ok()?;

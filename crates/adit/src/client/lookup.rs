@@ -198,8 +198,8 @@ fn reason(target: Target<'_>, error: &io::Error) -> Reason {
                 .hint("write it as in [fe80::1%eth0]:80")
         }
         _ => match crate::code_of(error) {
-            Code::Internal if is_out_of_descriptors(error) => {
-                Reason::new(Code::NoDescriptors, "no file descriptor is left".to_owned())
+            code @ Code::NoDescriptors => {
+                Reason::new(code, "no file descriptor is left".to_owned())
             }
             Code::Internal if error.raw_os_error() == Some(EPROTOTYPE) => {
                 let (kind, scheme) = match transport {
@@ -247,10 +247,6 @@ fn needs_zone(address: SocketAddr) -> bool {
         SocketAddr::V6(address) => address.ip().is_unicast_link_local() && address.scope_id() == 0,
         SocketAddr::V4(_) => false,
     }
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    adit_net::accept::classify(error) == adit_net::accept::AcceptError::OutOfDescriptors
 }
 
 /// Did connecting fail for want of a local port, or of an address that this host does not have?

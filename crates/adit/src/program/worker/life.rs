@@ -15,7 +15,7 @@ use super::line::Order;
 use super::table::Table;
 use super::{Program, Tell};
 use crate::program::{Ended, Failed, Process};
-use crate::{Backoff, Blame, Error};
+use crate::{Backoff, Blame, Error, runtime};
 
 /// Between one process and the next.
 const BACKOFF: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
@@ -52,11 +52,10 @@ impl Life {
 
     /// Runs on a thread of its own: the process belongs to none of the server's, which all talk to it.
     pub(super) fn run(mut self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        match runtime {
+        match runtime::make(|_| {}) {
             Ok(runtime) => runtime.block_on(self.keep_up()),
             Err(error) => self.tell(&Failed {
-                code: crate::Code::Internal,
+                code: crate::code_of(&error),
                 text: format!("cannot run {}: {error}", self.program.shown()),
             }),
         }
