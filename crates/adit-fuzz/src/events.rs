@@ -10,12 +10,13 @@ use adit_proto::event::{dropped_line, trace_header_line};
 use adit_trace::read;
 
 use crate::pieces::{byte, bytes, number};
-use crate::stories::drawn;
+use crate::stories::told;
 
 /// So many events are made of one input: more of them find nothing that fewer do not.
 const EVENTS_MAX: u64 = 64;
 
-pub(crate) fn events(mut data: &[u8]) {
+pub(crate) fn events(whole: &[u8]) {
+    let mut data = whole;
     let part = ["server", "client", "relay"][usize::from(byte(&mut data) % 3)];
     let program = String::from_utf8_lossy(bytes(&mut data, 40)).into_owned();
     let mut trace = trace_header_line("0.0.0", "2026-11-01T00:00:00Z", part, &program, 7) + "\n";
@@ -34,7 +35,7 @@ pub(crate) fn events(mut data: &[u8]) {
     let Ok(story) = story else { return };
     let unread = story.notes.iter().find(|note| note.contains("could not be read"));
     assert_eq!(unread, None, "{trace}");
-    drawn(&story);
+    told(whole, &story);
 }
 
 fn event(data: &mut &[u8], at: Duration, n: u64, line: &mut String) {

@@ -85,16 +85,20 @@ fn glued(text: &str) -> Vec<String> {
 /// A text in lines of at most `columns`, broken at spaces where there are any. At least one line.
 pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let text = clean(text);
-    let (mut lines, mut line) = (Vec::new(), String::new());
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
     for word in glued(&text) {
         let word = cut(&word, columns);
-        if !line.is_empty() && width(&line) + 1 + width(&word) > columns {
+        let wide = width(&word);
+        if !line.is_empty() && used + 1 + wide > columns {
             lines.push(std::mem::take(&mut line));
+            used = 0;
         }
         if !line.is_empty() {
             line.push(' ');
+            used += 1;
         }
         line.push_str(&word);
+        used += wide;
     }
     lines.push(line);
     lines
