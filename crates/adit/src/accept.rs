@@ -15,13 +15,14 @@ use std::time::Duration;
 use adit_net::accept::{AcceptError, Accepted, Listener, Watched, classify};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::admission::{Refusal, TELL_EVERY};
 use crate::budget::Measure;
 use crate::event::{Action, What};
 use crate::introduction::greet;
 use crate::listening::remote_of;
+use crate::lobby::{self, Newcomer};
 use crate::worker::{Arrival, Mail, Order, Welcome, Worker};
 use crate::{Code, Endpoint, WhenFull, listen};
 
@@ -30,8 +31,6 @@ const BURST: usize = 16;
 /// First and longest pause of a listener when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-/// Longest time a newcomer waits for the conversation that is shed for it.
-const SHED_WITHIN: Duration = Duration::from_millis(200);
 
 /// Welcomes clients on one thread until the order to drain, then takes what is queued and returns. Of a
 /// socket that outlives the server the queue is left to who serves it next: whoever has only just come
@@ -46,8 +45,8 @@ pub(crate) async fn accept(
     let local = listen::endpoint_of(&listener);
     let listener = listener.watch()?;
     let mut orders = worker.orders();
-    let door =
-        Door { index, local, welcome, worker, pause: Cell::new(PAUSE), told: Told::default() };
+    let (pause, told) = (Cell::new(PAUSE), Told::default());
+    let door = Rc::new(Door { index, local, welcome, worker, pause, told });
     while *orders.borrow_and_update() == Order::Serve {
         let mut ready = tokio::select! {
             biased;
@@ -79,11 +78,11 @@ pub(crate) async fn accept(
 }
 
 /// What has to be known to let a client in.
-struct Door {
+pub(crate) struct Door {
     index: usize,
     local: Endpoint,
     welcome: Rc<dyn Welcome>,
-    worker: Rc<Worker>,
+    pub(crate) worker: Rc<Worker>,
     pause: Cell<Duration>,
     told: Told,
 }
@@ -101,14 +100,14 @@ struct Told {
 impl Door {
     /// Takes the connection in, or deals with the error that accept gave instead.
     async fn take(
-        &self,
+        self: &Rc<Self>,
         accepted: io::Result<Accepted>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> io::Result<()> {
         let error = match accepted {
             Ok(accepted) => {
                 self.pause.set(PAUSE);
-                self.decide(accepted, permit).await;
+                self.decide(accepted, permit);
                 return Ok(());
             }
             Err(error) => error,
@@ -130,7 +129,7 @@ impl Door {
     }
 
     /// Lets the connection in or turns it away.
-    async fn decide(&self, accepted: Accepted, permit: Option<OwnedSemaphorePermit>) {
+    fn decide(self: &Rc<Self>, accepted: Accepted, permit: Option<OwnedSemaphorePermit>) {
         let (shared, remote) = (&self.worker.shared, remote_of(&accepted));
         // Behind a proxy it is the header that says who comes.
         let admitted = match shared.admission.wants_header() {
@@ -141,13 +140,17 @@ impl Door {
             Ok(ticket) => ticket,
             Err(refusal) => return self.turn_away(accepted, &remote, refusal),
         };
-        let permit = match permit {
-            Some(permit) => Some(permit),
-            None => self.make_room().await,
-        };
-        let Some(permit) = permit else {
-            return self.turn_away(accepted, &remote, Refusal::Full(shared.permits_max));
-        };
+        let newcomer = Newcomer { accepted, remote, ticket };
+        match permit.or_else(|| Arc::clone(&shared.permits).try_acquire_owned().ok()) {
+            Some(permit) => self.let_in(newcomer, permit),
+            None => lobby::make_room(self, newcomer),
+        }
+    }
+
+    /// Lets in who has a place.
+    pub(crate) fn let_in(&self, newcomer: Newcomer, permit: OwnedSemaphorePermit) {
+        let Newcomer { accepted, ticket, .. } = newcomer;
+        let shared = &self.worker.shared;
         if !shared.admission.wants_header() && !self.welcome.is_secured() {
             shared.let_in();
         }
@@ -155,7 +158,7 @@ impl Door {
         self.place(Arrival { listener, accepted, local, permit, ticket, client: None });
     }
 
-    fn turn_away(&self, accepted: Accepted, remote: &Endpoint, refusal: Refusal) {
+    pub(crate) fn turn_away(&self, accepted: Accepted, remote: &Endpoint, refusal: Refusal) {
         self.worker.refuse(refusal, remote);
         self.worker.turn_away(accepted);
     }
@@ -181,20 +184,6 @@ impl Door {
                 eased.await;
             }
         }
-    }
-
-    /// A permit for a connection that is here already; where one may be shed for it, that of the one that
-    /// has been idle for longest. None if there is no room.
-    async fn make_room(&self) -> Option<OwnedSemaphorePermit> {
-        let shared = &self.worker.shared;
-        if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
-            return Some(permit);
-        }
-        let (number, thread) = shared.idle_book.as_ref()?.take_longest_idle()?;
-        shared.mailboxes[thread].try_send(Mail::Shed(number)).ok()?;
-        // Its thread may be at work for somebody else; nobody waits for that for long.
-        let permit = Arc::clone(&shared.permits).acquire_owned();
-        timeout(SHED_WITHIN, permit).await.ok()?.ok()
     }
 
     /// A permit for one more connection; waits at the limit. None if nobody is let in any more.

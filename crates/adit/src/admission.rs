@@ -57,6 +57,8 @@ pub(crate) enum Refusal {
     Direct,
     /// There are as many conversations as may be.
     Full(usize),
+    /// There are as many conversations as may be, and it had not begun one when somebody else came.
+    Shed(usize),
     /// Its source has too much.
     Source(Excess),
     /// It does not begin with a PROXY header.
@@ -68,7 +70,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    const KINDS: usize = 12;
+    const KINDS: usize = 13;
 
     /// Name and value of the limit, as events tell them, and the place among the tallies.
     fn limit(self) -> (&'static str, u64, usize) {
@@ -86,6 +88,7 @@ impl Refusal {
             Self::Handshake(Code::TlsClientCertificate) => ("tls-handshake", 0, 9),
             Self::Handshake(Code::HandshakeTimeout) => ("tls-handshake", 0, 10),
             Self::Handshake(_) => ("tls-handshake", 0, 11),
+            Self::Shed(most) => ("conversations", most as u64, 12),
         }
     }
 
@@ -93,6 +96,7 @@ impl Refusal {
         match self {
             Self::Access | Self::Direct => Code::NotAllowed,
             Self::Full(_) => Code::Full,
+            Self::Shed(_) => Code::Shed,
             Self::Source(_) => Code::RateLimited,
             Self::Header => Code::BadProxyHeader,
             Self::Late(_) => Code::HandshakeTimeout,

@@ -282,6 +282,11 @@ impl Holding {
         false
     }
 
+    /// Is the conversation not read now?
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.waits, Some((_, None)))
+    }
+
     /// Since when it has waited, if it holds so much that it shall not wait for long.
     pub(crate) fn waits_heavily(&self) -> Option<Instant> {
         self.waits.map(|(since, _)| since).filter(|_| self.account.is_heavy())

@@ -5,6 +5,7 @@
 //! read here, and nothing has to be handed back.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::admission::{Refusal, Unclosed};
 use crate::conn::{Io, Socket};
 use crate::endpoint::Transport;
 use crate::event::What;
+use crate::idle::{Entry, Stage};
 use crate::listening::remote_of;
 use crate::transport::Transport as _;
 use crate::worker::{Arrival, Guest, Order, Welcome, Worker};
@@ -34,7 +36,9 @@ pub(crate) fn greet(worker: &Rc<Worker>, welcome: &Rc<dyn Welcome>, arrival: Arr
     let waiting = Waiting::new(&worker);
     tokio::task::spawn_local(async move {
         let unclosed = Unclosed::new(&worker.shared);
-        if let Some(arrival) = introduce(&worker, arrival).await {
+        let proxy = remote_of(&arrival.accepted);
+        let introduced = pin!(introduce(&worker, arrival));
+        if let Some(arrival) = waiting.unless_shed(&proxy, introduced).await {
             if !welcome.is_secured() {
                 worker.shared.let_in();
             }
@@ -86,26 +90,49 @@ fn local_end(listener: Endpoint, socket: &Socket) -> Endpoint {
     }
 }
 
-/// A connection that this thread's load counts and that is no conversation yet.
+/// A connection that this thread's load counts and that is no conversation yet. Should somebody have to
+/// make room, it is the first.
 pub(crate) struct Waiting {
-    worker: Option<Rc<Worker>>,
+    worker: Rc<Worker>,
+    entry: Option<Entry>,
+    is_over: bool,
 }
 
 impl Waiting {
     pub(crate) fn new(worker: &Rc<Worker>) -> Self {
-        Self { worker: Some(Rc::clone(worker)) }
+        let book = worker.shared.idle_book.as_ref();
+        let entry = book.map(|book| book.enter(Stage::Newcomer));
+        Self { worker: Rc::clone(worker), entry, is_over: false }
     }
 
     /// From now on a conversation counts it.
     pub(crate) fn end(mut self) {
-        self.worker = None;
+        self.is_over = true;
+    }
+
+    /// What has to be done before a conversation; none if that fails, or somebody needs the place first.
+    pub(crate) async fn unless_shed<T>(
+        &self,
+        remote: &Endpoint,
+        begin: Pin<&mut impl Future<Output = Option<T>>>,
+    ) -> Option<T> {
+        let Some(entry) = &self.entry else { return begin.await };
+        tokio::select! {
+            biased;
+            begun = begin => begun,
+            () = entry.chosen() => {
+                let most = self.worker.shared.permits_max;
+                self.worker.refuse(Refusal::Shed(most), remote);
+                None
+            }
+        }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(worker) = &self.worker {
-            worker.depart();
+        if !self.is_over {
+            self.worker.depart();
         }
     }
 }

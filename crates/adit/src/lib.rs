@@ -98,6 +98,7 @@ mod introduction;
 mod linger;
 mod listen;
 mod listening;
+mod lobby;
 mod observe;
 mod peer;
 mod program;

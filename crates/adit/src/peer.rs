@@ -180,7 +180,6 @@ pub(crate) struct Desk {
     inbox_bytes_max: usize,
     dropped: Cell<u64>,
     ending: Cell<bool>,
-    cut: Cell<Option<Code>>,
     /// It goes at once, with what it owes.
     is_shed: Cell<bool>,
     account: Arc<Account>,
@@ -235,7 +234,6 @@ impl Desk {
             inbox_bytes_max: limits.unsent_bytes,
             dropped: Cell::new(0),
             ending: Cell::new(false),
-            cut: Cell::new(None),
             is_shed: Cell::new(false),
             account: Account::new(budget),
             mark,
@@ -247,7 +245,14 @@ impl Desk {
 
     /// Remembers whom to wake; called at the start of every poll.
     pub(crate) fn attend(&self, waker: &Waker) {
-        self.waker.borrow_mut().clone_from(waker);
+        let mut known = self.waker.borrow_mut();
+        if known.will_wake(waker) {
+            return;
+        }
+        known.clone_from(waker);
+        if let Some(mark) = &self.mark {
+            mark.attend(waker);
+        }
     }
 
     pub(crate) fn wake(&self) {
@@ -314,20 +319,16 @@ impl Desk {
         self.ending.get()
     }
 
-    /// Orders the conversation to make room: to end as soon as it owes nothing.
-    pub(crate) fn cut(&self, code: Code) {
-        self.cut.set(Some(code));
-        self.wake();
-    }
-
-    pub(crate) fn is_cut(&self) -> Option<Code> {
-        self.cut.get()
+    /// Does the conversation have to make room, as soon as it owes nothing? Asked behind
+    /// [`attend`](Self::attend).
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.mark.as_ref().is_some_and(Mark::is_chosen)
     }
 
     /// Ends the conversation at once, with what it owes: its memory is needed.
     pub(crate) fn shed(&self) {
         self.is_shed.set(true);
-        self.cut(Code::Shed);
+        self.wake();
     }
 
     pub(crate) fn is_shed(&self) -> bool {

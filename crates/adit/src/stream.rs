@@ -177,6 +177,10 @@ pub(crate) async fn give_away<S: StreamService>(
     let began = Instant::now();
     context.totals.count_no_bytes();
     let descriptor = io.descriptor();
+    if let Some(mark) = peer.desk().mark() {
+        // What goes over it is not seen: it is never known to be idle.
+        mark.owes(true);
+    }
     let served = async {
         let socket = io.into_blocking()?;
         service.serve_socket(socket, peer.clone()).await
@@ -271,7 +275,11 @@ pub(crate) fn place_of(failure: &BoxError) -> &'static str {
 
 /// Returns when the conversation has to make room. The task has told its desk whom to wake.
 async fn cut(peer: &Peer) -> Code {
-    poll_fn(|_cx| peer.desk().is_cut().map_or(Poll::Pending, Poll::Ready)).await
+    poll_fn(|_cx| {
+        let goes = peer.desk().is_shed() || peer.desk().is_chosen();
+        if goes { Poll::Ready(Code::Shed) } else { Poll::Pending }
+    })
+    .await
 }
 
 /// Why a service failed: an error of the connection keeps its own code.

@@ -18,8 +18,9 @@ use crate::admission::{Admission, Invited, Ticket};
 use crate::budget::{self, Budget, Measure};
 use crate::conn::Io;
 use crate::context::Context;
-use crate::idle::IdleBook;
+use crate::idle::{Entry, IdleBook, Stage};
 use crate::introduction::greet;
+use crate::lobby::LOBBY;
 use crate::peer::{Desk, Peer};
 use crate::throttle::Meters;
 use crate::{AccessList, Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room, tls};
@@ -36,8 +37,10 @@ pub(crate) struct Shared {
     pub(crate) budget: Arc<Budget>,
     /// How fast bytes of each source may go, if that is bounded.
     pub(crate) meters: Option<Meters>,
-    /// Who has been idle for longest, where somebody may have to make room.
-    pub(crate) idle_book: Option<IdleBook>,
+    /// Who makes room, where somebody may have to.
+    pub(crate) idle_book: Option<Arc<IdleBook>>,
+    /// Newcomers for whom somebody makes room.
+    pub(crate) lobby: Arc<Semaphore>,
     /// The doors close behind the first connection.
     once: bool,
     /// Pulses when they do.
@@ -81,7 +84,8 @@ impl Shared {
             permits_max,
             admission: Admission::new(limits, invited),
             meters: limits.byte_rate.at().map(Meters::new),
-            idle_book: (limits.when_full == WhenFull::Shed).then(IdleBook::default),
+            idle_book: (limits.when_full == WhenFull::Shed).then(Arc::default),
+            lobby: Arc::new(Semaphore::new(LOBBY)),
             once,
             shut: Notify::new(),
             numbers: AtomicU64::new(0),
@@ -169,8 +173,6 @@ impl std::fmt::Debug for Shared {
 pub(crate) enum Mail {
     /// A connection for you.
     Connection(Box<Arrival>),
-    /// A conversation of yours has to make room.
-    Shed(u64),
     /// Memory is short: the conversation of yours that holds most has to go.
     Lighten,
     /// A message of a room for its members on your thread.
@@ -268,12 +270,6 @@ impl Worker {
                     // Only listeners that welcome connections send any.
                     _ => self.depart(),
                 },
-                Mail::Shed(number) => {
-                    let desk = self.desks.borrow().get(&number).map(Rc::clone);
-                    if let Some(desk) = desk {
-                        desk.cut(Code::Shed);
-                    }
-                }
                 Mail::Lighten => self.lighten(),
                 Mail::Room(letter) => room::deliver(&letter),
                 Mail::Order(order) => self.follow(order),
@@ -316,7 +312,8 @@ impl Worker {
         let number = self.shared.numbers.fetch_add(1, Relaxed) + 1;
         // Datagrams take no permit, and their peers can give none back.
         let book = self.shared.idle_book.as_ref().filter(|_| permit.is_some());
-        let mark = book.map(|book| book.enter(number, self.index));
+        let entry = book.map(|book| book.enter(Stage::Conversation));
+        let mark = entry.as_ref().map(|entry| entry.mark().clone());
         let meters = self.shared.meters.as_ref();
         let throttle = meters
             .map(|meters| Arc::new(meters.throttle(number, &remote, &self.context.observers)));
@@ -329,7 +326,8 @@ impl Worker {
         self.desks.borrow_mut().insert(number, Rc::clone(&desk));
         self.context.totals.open();
         let peer = Peer::new((remote, via), local, number, tls, desk);
-        let slot = RefCell::new(Some(Slot { worker: Rc::clone(self), _permit: permit }));
+        let slot = Slot { worker: Rc::clone(self), _entry: entry, _permit: permit };
+        let slot = RefCell::new(Some(slot));
         self.shared.unclosed.fetch_add(1, Relaxed);
         Alive { worker: Rc::clone(self), peer, slot, ticket }
     }
@@ -365,15 +363,14 @@ pub(crate) struct Alive {
 /// The place a conversation takes while it goes on; its close takes none.
 struct Slot {
     worker: Rc<Worker>,
+    /// In front of the permit: nobody is chosen who has given his back.
+    _entry: Option<Entry>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Alive {
     /// The conversation is over: lets the next one in although the close still goes on.
     pub(crate) fn free_slot(&self) {
-        if let Some(book) = &self.worker.shared.idle_book {
-            book.leave(self.peer.number());
-        }
         drop(self.slot.take());
     }
 

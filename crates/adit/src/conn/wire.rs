@@ -144,8 +144,11 @@ impl Wire {
         }
     }
 
+    /// It is not idle now. One that takes nothing of what is written is owed that, whatever it says.
     fn touch(&self) {
-        if let Some(mark) = &self.mark {
+        if let Some(mark) = &self.mark
+            && self.stalled_ms.load(Relaxed) == 0
+        {
             mark.touch();
         }
     }
@@ -230,7 +233,7 @@ impl Wire {
         match &poll {
             Poll::Pending => self.note_stall(),
             // All that TLS held was taken. Of a plain socket this says nothing.
-            Poll::Ready(Ok(())) if self.tls().is_some() => self.stalled_ms.store(0, Relaxed),
+            Poll::Ready(Ok(())) if self.tls().is_some() => self.end_stall(),
             Poll::Ready(_) => {}
         }
         poll
@@ -285,6 +288,16 @@ impl Wire {
     fn note_stall(&self) {
         let since = self.now_ms().saturating_add(1);
         let _was: Result<u64, u64> = self.stalled_ms.compare_exchange(0, since, Relaxed, Relaxed);
+        if let Some(mark) = &self.mark {
+            mark.owes(true);
+        }
+    }
+
+    fn end_stall(&self) {
+        self.stalled_ms.store(0, Relaxed);
+        if let Some(mark) = &self.mark {
+            mark.owes(false);
+        }
     }
 
     /// Reads for the service: fails once the server is to end and nothing is left to read.
@@ -357,7 +370,7 @@ impl Wire {
         }
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
         self.last_byte_ms.store(self.now_ms(), Relaxed);
-        self.stalled_ms.store(0, Relaxed);
+        self.end_stall();
         Poll::Ready(Ok(bytes))
     }
 }

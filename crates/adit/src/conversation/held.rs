@@ -1,4 +1,4 @@
-//! What a conversation holds in buffers, against the memory of its server.
+//! What a conversation takes of its server: memory for its buffers, and a place that somebody may need.
 
 use std::task::Context as TaskContext;
 
@@ -23,5 +23,18 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
             budget.tell(Measure::Slow, &self.context.observers);
         }
         waits
+    }
+
+    /// Does it go now, since somebody needs its place? It was idle when it was chosen; what has begun
+    /// meanwhile is not given up, nor is what has come and was not read.
+    pub(super) fn makes_room(&self) -> bool {
+        let desk = self.peer.desk();
+        let Some(mark) = desk.mark() else { return false };
+        let owes_any = !self.answers.is_empty() || !self.unsent.is_empty() || self.flushing;
+        mark.owes(owes_any);
+        if !desk.is_chosen() || owes_any || self.held {
+            return false;
+        }
+        self.holding.is_waiting() || self.io.unread() == 0
     }
 }

@@ -195,12 +195,8 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
     fn poll(&mut self, cx: &mut TaskContext<'_>, timer: Pin<&mut Sleep>) -> Poll<Code> {
         self.peer.desk().attend(cx.waker());
         self.handled = 0;
-        if let Some(code) = self.peer.desk().is_cut() {
-            if self.peer.desk().is_shed() {
-                return Poll::Ready(code);
-            }
-            // It was idle when it was chosen; what has begun meanwhile is not given up.
-            self.ended.get_or_insert(code);
+        if self.peer.desk().is_shed() {
+            return Poll::Ready(Code::Shed);
         }
         loop {
             let more_mail = self.take_mail(cx);
@@ -246,8 +242,8 @@ impl<'a, T: Transport, C: Codec, H: Handler> Conversation<'a, T, C, H> {
             }
         }
         self.hold();
-        if let Some(mark) = self.peer.desk().mark() {
-            mark.owes(!self.answers.is_empty() || !self.unsent.is_empty() || self.flushing);
+        if self.makes_room() {
+            return Poll::Ready(Code::Shed);
         }
         self.poll_limits(timer, cx)
     }

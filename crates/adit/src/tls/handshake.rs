@@ -4,6 +4,7 @@
 //! before accept. A smaller number of places was tried; peers that begin and stop held all of them, and
 //! everybody else waited for their limit to expire.
 
+use std::pin::pin;
 use std::rc::Rc;
 
 use adit_proto::sources::Fault;
@@ -37,10 +38,18 @@ impl Welcome for Secured {
         let waiting = Waiting::new(&worker);
         tokio::task::spawn_local(async move {
             let unclosed = Unclosed::new(&worker.shared);
-            if let Some(io) = shake(&worker, &tls, socket, &guest).await {
-                worker.shared.let_in();
-                waiting.end();
-                inner.welcome(&worker, io, guest);
+            let shaken = {
+                let shaking = pin!(shake(&worker, &tls, socket, &guest));
+                waiting.unless_shed(&guest.remote, shaking).await
+            };
+            match shaken {
+                Some(io) => {
+                    worker.shared.let_in();
+                    waiting.end();
+                    inner.welcome(&worker, io, guest);
+                }
+                // In this order: nobody is chosen who has given his place back.
+                None => drop((waiting, guest)),
             }
             drop(unclosed);
         });

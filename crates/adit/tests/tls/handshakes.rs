@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use adit::Endpoint;
 use adit::prelude::*;
+use adit::{Endpoint, WhenFull};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -76,6 +76,48 @@ fn a_handshake_takes_the_place_of_a_conversation() {
         drop(mute);
         assert_eq!(third.await.unwrap(), b"HELLO\n");
     });
+}
+
+#[test]
+fn half_handshakes_make_room_where_somebody_has_to_and_conversations_stay() {
+    let trust = Authority::new();
+    let (observer, seen) = watch();
+    let limits = Limits {
+        conversations: Limit::At(8),
+        when_full: WhenFull::Shed,
+        handshake: Limit::At(Duration::from_secs(3600)),
+        ..Limits::default()
+    };
+    let server = Server::new(upper()).limits(limits).threads(2).tls(trust.server());
+    let server =
+        server.observe(observer).listen("tls://127.0.0.1:0", Lines::new()).start().unwrap();
+    wait(async {
+        let mut idle = trust.dial().connect(at(server.addr(0))).await.unwrap();
+        let halves: Vec<_> = (0..7)
+            .map(|number| {
+                let mut half = client(server.addr(0));
+                half.write_all(&HALF_HELLO[..number % 2 * HALF_HELLO.len()]).unwrap();
+                half
+            })
+            .collect();
+        // One after the other, none of whom leaves: each has the place of one that is mute.
+        let mut served = Vec::new();
+        for _ in 0..7 {
+            let mut conn = trust.dial().connect(at(server.addr(0))).await.unwrap();
+            conn.write_all(b"hello\n").await.unwrap();
+            conn.read_exact(&mut [0; 6]).await.unwrap();
+            served.push(conn);
+        }
+        for mut half in halves {
+            assert!(!matches!(half.read(&mut [0; 16]), Ok(1..)));
+        }
+        idle.write_all(b"idle\n").await.unwrap();
+        let mut answer = [0; 5];
+        idle.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"IDLE\n");
+    });
+    assert_eq!(seen.wait_for("limit conversations").1, "limit conversations refuse 1");
+    assert_eq!((server.stats().refused, server.stats().conversations), (7, 8));
 }
 
 #[test]
