@@ -3,8 +3,8 @@
 //! Each bound of a conversation is small, and the sum of ten thousand is not. So what is held is summed
 //! up over all threads: one addition when a buffer grows or is dropped, none per message that passes
 //! through. Above four fifths of the budget those that hold more than the average are not read for a
-//! while, above nine tenths nobody is let in, and above nineteen twentieths the one that holds most is
-//! cut. A message to a room is there once, however many wait for it, and is not counted.
+//! while, above nine tenths nobody is let in, and above nineteen twentieths somebody is cut; who that is
+//! says `relief`. A message to a room is there once, however many wait for it, and is not counted.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{
@@ -58,6 +58,8 @@ pub(crate) struct Budget {
     parked: Mutex<Parked>,
     /// Pulses when newcomers may come again.
     pub(crate) eased: Notify,
+    /// Pulses when memory gets tight.
+    tightened: Notify,
     /// The order to shed is on its way.
     is_shedding: AtomicBool,
     mailboxes: Box<[Mailbox]>,
@@ -101,6 +103,7 @@ impl Budget {
             holders: AtomicUsize::new(0),
             parked: Mutex::default(),
             eased: Notify::new(),
+            tightened: Notify::new(),
             is_shedding: AtomicBool::new(false),
             mailboxes: Box::default(),
             told: Default::default(),
@@ -118,8 +121,25 @@ impl Budget {
     }
 
     /// Four fifths are held: whoever holds much is not read.
-    fn is_tight(&self) -> bool {
+    pub(crate) fn is_tight(&self) -> bool {
         self.held.load(Relaxed) >= self.mark(80)
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn tight(&self) {
+        loop {
+            // Made before the look, so that a pulse in between is not missed.
+            let tightened = self.tightened.notified();
+            if self.is_tight() {
+                return;
+            }
+            tightened.await;
+        }
+    }
+
+    /// Bytes that have to be given back until it is not.
+    pub(crate) fn excess(&self) -> usize {
+        (self.held.load(Relaxed) + 1).saturating_sub(self.mark(80))
     }
 
     /// Nine tenths are held: nobody is let in.
@@ -127,9 +147,14 @@ impl Budget {
         self.held.load(Relaxed) >= self.mark(90)
     }
 
-    /// Nineteen twentieths are held: somebody has to go.
+    /// Nineteen twentieths are held: somebody has to go whose peer does nothing.
     pub(crate) fn is_over(&self) -> bool {
         self.held.load(Relaxed) >= self.mark(95)
+    }
+
+    /// There is next to nothing left: somebody has to go, whoever it is.
+    pub(crate) fn is_critical(&self) -> bool {
+        self.held.load(Relaxed) >= self.mark(97)
     }
 
     /// Nothing is left.
@@ -139,7 +164,12 @@ impl Budget {
 
     /// Is it more than the average of those who hold anything?
     fn is_heavy(&self, bytes: usize) -> bool {
-        bytes > 0 && bytes >= self.held.load(Relaxed) / self.holders.load(Relaxed).max(1)
+        bytes > 0 && bytes >= self.average()
+    }
+
+    /// What those who hold anything hold, each.
+    pub(crate) fn average(&self) -> usize {
+        self.held.load(Relaxed) / self.holders.load(Relaxed).max(1)
     }
 
     /// Tells of a measure, once in a while.
@@ -147,7 +177,7 @@ impl Budget {
         if let Measure::Cut = measure {
             self.cut.fetch_add(1, Relaxed);
         }
-        let now_ms = u64::try_from(now().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let now_ms = now_ms() + 1;
         let told = &self.told[measure as usize];
         let last = told.load(Relaxed);
         let is_due = last == 0 || u128::from(now_ms - last.min(now_ms)) >= TELL_EVERY.as_millis();
@@ -169,7 +199,11 @@ impl Budget {
     }
 
     fn grow(&self, bytes: usize) {
-        self.held.fetch_add(bytes, Relaxed);
+        let before = self.held.fetch_add(bytes, Relaxed);
+        let mark = self.mark(80);
+        if before < mark && before.saturating_add(bytes) >= mark {
+            self.tightened.notify_waiters();
+        }
         if self.is_over() && !self.is_shedding.swap(true, Acquire) {
             let sent = self.mailboxes.iter().map(|mailbox| mailbox.try_send(Mail::Lighten));
             // A thread whose mailbox is full is asked again by the next one that grows.
@@ -210,11 +244,20 @@ impl Default for Budget {
 pub(crate) struct Account {
     budget: Arc<Budget>,
     held: AtomicUsize,
+    /// When that last changed, in milliseconds.
+    changed_ms: AtomicU64,
+    /// It is the peer's turn: to send the rest of a message, or to take what is written to it.
+    waits_for_peer: AtomicBool,
 }
 
 impl Account {
     pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { budget: Arc::clone(budget), held: AtomicUsize::new(0) })
+        Arc::new(Self {
+            budget: Arc::clone(budget),
+            held: AtomicUsize::new(0),
+            changed_ms: AtomicU64::new(0),
+            waits_for_peer: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn budget(&self) -> &Budget {
@@ -224,6 +267,17 @@ impl Account {
     /// Bytes held now.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Relaxed)
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn note_turn(&self, waits_for_peer: bool) {
+        self.waits_for_peer.store(waits_for_peer, Relaxed);
+    }
+
+    /// Does it hold what it holds because its peer has neither sent nor taken anything for so long?
+    pub(crate) fn is_stuck(&self, patience: Duration) -> bool {
+        let still = now_ms().saturating_sub(self.changed_ms.load(Relaxed));
+        self.waits_for_peer.load(Relaxed) && u128::from(still) >= patience.as_millis()
     }
 
     /// Does it hold so much that it has to wait, or to go, while memory is tight?
@@ -242,9 +296,17 @@ pub(crate) struct Holding {
     waits: Option<(Instant, Option<Instant>)>,
 }
 
+fn now_ms() -> u64 {
+    u64::try_from(now().as_millis()).unwrap_or(u64::MAX - 1)
+}
+
 /// Who had to wait so short a time ago has not stopped waiting: each who goes makes room for a moment,
 /// into which all others grow.
-const MOMENT: Duration = Duration::from_secs(1);
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
+/// How long a conversation waits for memory, or holds it for a peer that does nothing, before it goes. One
+/// that is not read is not seen to end either: without a bound all that hold much could wait for each
+/// other.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Holding {
     pub(crate) fn new(account: &Arc<Account>) -> Self {
@@ -254,7 +316,10 @@ impl Holding {
     /// It holds so many bytes now.
     pub(crate) fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
-        let Account { budget, held } = &*self.account;
+        let Account { budget, held, changed_ms, .. } = &*self.account;
+        if bytes != before {
+            changed_ms.store(now_ms(), Relaxed);
+        }
         if bytes > before {
             if held.fetch_add(bytes - before, Relaxed) == 0 {
                 budget.holders.fetch_add(1, Relaxed);

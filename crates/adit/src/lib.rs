@@ -104,6 +104,7 @@ mod peer;
 mod program;
 mod pump;
 mod ready;
+mod relief;
 mod room;
 mod running;
 mod runtime;

@@ -241,6 +241,7 @@ impl<K: Kind> ThreadParts<K> {
         drop(ready.send(Ok(())));
         tokio::select! {
             () = worker.read_mail(self.mailbox, welcomes) => {}
+            () = worker.relieve() => {}
             _ = stopped => {}
         }
     }

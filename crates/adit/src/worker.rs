@@ -15,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch}
 use tokio::time::Instant;
 
 use crate::admission::{Admission, Invited, Ticket};
-use crate::budget::{self, Budget, Measure};
+use crate::budget::{self, Budget};
 use crate::conn::Io;
 use crate::context::Context;
 use crate::idle::{Entry, IdleBook, Stage};
@@ -173,7 +173,7 @@ impl std::fmt::Debug for Shared {
 pub(crate) enum Mail {
     /// A connection for you.
     Connection(Box<Arrival>),
-    /// Memory is short: the conversation of yours that holds most has to go.
+    /// Memory is short: one of your conversations has to go.
     Lighten,
     /// A message of a room for its members on your thread.
     Room(room::Letter),
@@ -239,7 +239,7 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) context: Rc<Context>,
-    desks: RefCell<HashMap<u64, Rc<Desk>>>,
+    pub(crate) desks: RefCell<HashMap<u64, Rc<Desk>>>,
     order: watch::Sender<Order>,
     /// Who may come.
     pub(crate) access: RefCell<Option<Arc<AccessList>>>,
@@ -286,23 +286,6 @@ impl Worker {
         let desks: Vec<_> = self.desks.borrow().values().map(Rc::clone).collect();
         for desk in desks {
             desk.end();
-        }
-    }
-
-    /// Cuts the conversation of this thread that holds most, unless that is less than the average of all
-    /// threads. One at a time: what it held is given back before the next one is looked at.
-    fn lighten(&self) {
-        let budget = &self.shared.budget;
-        budget.take_order();
-        let desks = self.desks.borrow();
-        let is_going = |desk: &Rc<Desk>| desk.is_shed() && desk.account().held() > 0;
-        if !budget.is_over() || desks.values().any(is_going) {
-            return;
-        }
-        let heaviest = desks.values().max_by_key(|desk| desk.account().held());
-        if let Some(desk) = heaviest.filter(|desk| desk.account().is_heavy()) {
-            desk.shed();
-            budget.tell(Measure::Cut, &self.context.observers);
         }
     }
 

@@ -3,13 +3,14 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use adit::prelude::*;
 use adit::{Endpoint, Running};
 use common::{DEADLINE, ask, client, watch};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What the server may spend; 64 conversations take 256 KiB of it.
 const MEMORY: usize = 8 << 20;
@@ -114,5 +115,118 @@ fn newcomers_wait_while_memory_is_short_and_whoever_holds_most_is_cut() {
     let mut late = client(server.addr(0));
     late.write_all(b"y\n").unwrap();
     let mut answer = vec![0; (128 << 10) + 1];
-    std::io::Read::read_exact(&mut late, &mut answer).unwrap();
+    late.read_exact(&mut answer).unwrap();
+}
+
+/// Sends the beginning of a message, and no more.
+fn half_a_message(server: &Running, bytes: usize) -> TcpStream {
+    let before = server.stats().held;
+    let mut peer = client(server.addr(0));
+    peer.write_all(&vec![b'x'; bytes]).unwrap();
+    wait_until(server, "half a message is held", |held| held >= before + bytes as u64);
+    peer
+}
+
+#[test]
+fn silent_peers_with_half_a_message_keep_newcomers_out_for_seconds_at_most() {
+    let (observer, seen) = watch();
+    let server = Server::new(fast(|msg, out| out.send(msg)))
+        .limits(limits())
+        .observe(observer)
+        .threads(2)
+        .listen("tcp://127.0.0.1:0", Lines::new())
+        .start()
+        .unwrap();
+    // To where newcomers wait; with no limit of time on a message nobody but memory ends these.
+    let mut silent: Vec<_> = (0..8).map(|_| half_a_message(&server, 700 << 10)).collect();
+    silent.extend(crowd(server.addr(0), 46));
+    for peer in &mut silent[8..] {
+        peer.write_all(&[b'x'; 40 << 10]).unwrap();
+    }
+    let mut newcomer = client(server.addr(0));
+    newcomer.write_all(b"at last\n").unwrap();
+    assert_eq!(common::read_lines(&mut newcomer, 1), ["at last"]);
+    assert_eq!(seen.next_close(), "shed");
+    assert!(server.stats().held > 0, "no more go than have to");
+}
+
+#[test]
+fn who_is_silent_goes_before_who_is_at_work_though_that_one_holds_more() {
+    const ANSWER: usize = 2 << 20;
+    let (observer, seen) = watch();
+    // A second of work, which is when those that are silent have been so for that long.
+    let work = task(async |_| {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        Ok(Bytes::from(vec![b'x'; ANSWER]))
+    });
+    let server = Server::new(work)
+        .limits(Limits { unsent_bytes: ANSWER, ..limits() })
+        .observe(observer)
+        .threads(1)
+        .listen("tcp://127.0.0.1:0", Lines::new())
+        .start()
+        .unwrap();
+    let silent: Vec<_> = (0..6).map(|_| half_a_message(&server, 1 << 20)).collect();
+    let mut at_work = client(server.addr(0));
+    at_work.write_all(b"work\n").unwrap();
+    let mut answer = vec![0; ANSWER + 1];
+    at_work.read_exact(&mut answer).unwrap();
+    assert_eq!(answer.pop(), Some(b'\n'), "who holds most has its whole answer");
+    assert_eq!(seen.next_close(), "shed");
+    drop(silent);
+}
+
+#[test]
+fn raw_streams_whose_peer_does_not_read_are_cut_while_memory_is_tight() {
+    let (observer, seen) = watch();
+    // Echoes, and floods whoever asks for more.
+    let flood = stream(async |mut conn: Conn| {
+        let mut word = [0; 5];
+        conn.read_exact(&mut word).await?;
+        if &word == b"more\n" {
+            loop {
+                conn.write_all(&[b'x'; 10_000]).await?;
+            }
+        }
+        let (mut source, mut target) = conn.split();
+        tokio::io::copy(&mut source, &mut target).await?;
+        Ok(())
+    });
+    let target = Server::streams(flood).listen("tcp://127.0.0.1:0").start().unwrap();
+    let limits = Limits { memory: Limit::At(1 << 20), ..limits() };
+    let server = Forward::to(target.addr(0))
+        .unwrap()
+        .limits(limits)
+        .observe(observer)
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .unwrap();
+    let mut good = client(server.addr(0));
+    assert_eq!(ask(&mut good, "echo\necho\n", 1), ["echo"]);
+    let mut stuck = Vec::new();
+    // Tight, and not so tight that somebody is cut at once.
+    while server.stats().held < MEMORY_OF_STREAMS / 100 * 82 {
+        assert!(stuck.len() < 60, "{} B held by all", server.stats().held);
+        let mut peer = client(server.addr(0));
+        peer.write_all(b"more\n").unwrap();
+        stuck.push(peer);
+        settle(&server);
+    }
+    assert_eq!(ask(&mut good, "echo\n", 1), ["echo"]);
+    seen.wait_for("limit memory close");
+    assert_eq!(seen.next_close(), "shed");
+    assert_eq!(ask(&mut good, "echo\n", 1), ["echo"]);
+    assert!(stuck.len() > 10 && server.stats().held > 0, "no more go than have to");
+}
+
+/// What 64 conversations leave of 1 MiB.
+const MEMORY_OF_STREAMS: u64 = (1 << 20) - 64 * (4 << 10);
+
+/// Waits until what is held does not change any more.
+fn settle(server: &Running) {
+    let mut before = u64::MAX;
+    while before != server.stats().held {
+        before = server.stats().held;
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

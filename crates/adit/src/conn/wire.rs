@@ -288,15 +288,21 @@ impl Wire {
     fn note_stall(&self) {
         let since = self.now_ms().saturating_add(1);
         let _was: Result<u64, u64> = self.stalled_ms.compare_exchange(0, since, Relaxed, Relaxed);
-        if let Some(mark) = &self.mark {
-            mark.owes(true);
-        }
+        self.note_turn(true);
     }
 
     fn end_stall(&self) {
         self.stalled_ms.store(0, Relaxed);
+        self.note_turn(false);
+    }
+
+    /// Whose turn it is: a peer that takes nothing is owed what was written.
+    fn note_turn(&self, is_stalled: bool) {
         if let Some(mark) = &self.mark {
-            mark.owes(false);
+            mark.owes(is_stalled);
+        }
+        if let Some(account) = &self.account {
+            account.note_turn(is_stalled);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::Conversation;
-use crate::budget::Measure;
+use crate::budget::{Measure, PATIENCE};
 use crate::event::{Action, What};
 use crate::handler::Handler;
 use crate::transport::Transport;
@@ -43,9 +43,6 @@ impl Clock {
     }
 }
 
-/// How long a conversation waits for memory before it goes. One that is not read is not seen to end
-/// either: without a bound all that hold much could wait for each other.
-const PARKED_MAX: Duration = Duration::from_secs(3);
 const MEMORY: &str = "memory";
 
 /// A limit that will expire unless something happens.
@@ -108,7 +105,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
         let began = clock.message_began.filter(|_| !owing);
         [
             deadline(clock.stalled, limits.stall, Code::StallTimeout, "stall"),
-            deadline(clock.parked, Limit::At(PARKED_MAX), Code::Shed, MEMORY),
+            deadline(clock.parked, Limit::At(PATIENCE), Code::Shed, MEMORY),
             deadline(Some(clock.began), limits.max_time, Code::MaxTime, "max-time"),
             deadline(began, limits.message, Code::MessageTimeout, "message-timeout"),
             deadline(silent_from, limits.first_message, Code::MessageTimeout, "first-message"),

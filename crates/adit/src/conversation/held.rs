@@ -12,6 +12,7 @@ impl<T: Transport, C: Codec, H: Handler> Conversation<'_, T, C, H> {
     /// Counts what is held now.
     pub(super) fn hold(&mut self) {
         self.holding.set(self.rest.len() + self.unsent.len() + self.answers.bytes());
+        self.peer.desk().account().note_turn(self.answers.is_empty() && !self.held);
     }
 
     /// Is memory so short that this one has to wait, for all that it holds?
