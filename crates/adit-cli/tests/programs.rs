@@ -300,6 +300,56 @@ fn a_guard_that_is_killed_takes_its_programs_with_it_and_a_new_one_takes_over() 
     assert_eq!(server.stop().status, 0);
 }
 
+/// A server of one program at a time, whose guard is stopped.
+fn stopped(kind: &[&str]) -> (Server, u32) {
+    let server = serve(&[kind, &["127.0.0.1:0", "--max-children=1", "--", "cat"]].concat());
+    assert_eq!(ask(&server, b"before"), b"before");
+    let guard = guard_of(&server);
+    wait_until("the first is gone", || descendants(guard).is_empty());
+    signal(guard, Signal::STOP);
+    (server, guard)
+}
+
+/// Nobody is served, and nobody waits for good; then it goes on as it was.
+fn nobody_waits(server: Server, guard: u32) {
+    // The second waits for the place of the first, which nobody gives back.
+    for _ in 0..2 {
+        assert_eq!(read_to_end(&mut client(server.tcp())), b"");
+    }
+    let why = format!("its guard, process {guard}, does not answer; was it stopped?");
+    server.program.err.wait_for(&format!("cannot run cat: {why}"));
+    signal(guard, Signal::CONT);
+    assert_eq!(ask(&server, b"after"), b"after", "{}", server.program.err.text());
+    wait_until("nothing started late stays", || descendants(guard).is_empty());
+    signal(guard, Signal::STOP);
+    assert_eq!(server.stop().status, 0);
+    wait_until("the guard hears of the end", || !is_alive(guard));
+}
+
+#[test]
+fn a_guard_that_is_stopped_keeps_nobody_waiting_for_good() {
+    let (server, guard) = stopped(&[]);
+    nobody_waits(server, guard);
+}
+
+#[test]
+fn a_guard_that_is_stopped_keeps_no_socket_that_was_given_away() {
+    let (server, guard) = stopped(&["--fd"]);
+    nobody_waits(server, guard);
+}
+
+#[test]
+fn a_guard_that_is_stopped_ends_no_program_and_that_keeps_nobody_waiting_either() {
+    let (server, guard) = stopped(&[]);
+    signal(guard, Signal::CONT);
+    let mut stream = client(server.tcp());
+    stream.write_all(b"runs\n").unwrap();
+    assert_eq!(read_line(&mut stream), "runs\n");
+    signal(guard, Signal::STOP);
+    reset(stream);
+    nobody_waits(server, guard);
+}
+
 #[test]
 fn a_thousand_short_connections_leave_no_zombie_and_no_descriptor() {
     let server = serve(&["127.0.0.1:0", "--", "echo", "hello"]);

@@ -26,7 +26,9 @@ use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     sendmsg, socketpair,
 };
-use rustix::process::{Pid, PidfdFlags, WaitOptions, getpid, pidfd_open, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, pidfd_open, pidfd_send_signal, waitpid,
+};
 
 use super::launch::{Launch, VARIABLES_BYTES_MAX};
 use super::{GRACE, in_silence, within};
@@ -101,6 +103,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         // The end of the requests is the order to end.
         self.requests = None;
+        // One that was stopped would not hear it.
+        in_silence(pidfd_send_signal(&self.end, Signal::CONT));
         if has_ended(self.end.as_fd(), END) {
             // Somebody who waits for all children of this process may have been faster.
             in_silence(waitpid(Some(self.pid), WaitOptions::NOHANG));

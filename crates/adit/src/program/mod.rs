@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use adit_net::child::{self, Guard, Launch, Sandbox, User};
@@ -91,6 +92,8 @@ enum Sandboxed {
 struct AtWork {
     guard: Mutex<Option<Arc<Guard>>>,
     permits: OnceLock<Permits>,
+    /// Places that a guard keeps taken which does nothing.
+    unanswered: Arc<AtomicUsize>,
 }
 
 /// Who may run, and who may wait.

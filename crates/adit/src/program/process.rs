@@ -4,7 +4,9 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use adit_net::child::{GRACE, Unborn};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout, timeout_at};
 
 use super::{Ended, Failed, Program, variables};
 use crate::conn::{Io, Wire};
@@ -23,6 +25,10 @@ use crate::{Blame, Conn, Dial, Endpoint, Error, Result};
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often a guard that is killed is replaced for the sake of one process.
 const TRIES_MAX: usize = 100;
+/// How long a guard may take to start or to end a program. One that lives and takes longer was stopped.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// How often who waits for a place looks whether it is a silent guard that keeps it taken.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running process of a [`Program`]; made by [`Program::start`]. Dropping it ends the process and
 /// whatever is in its group.
@@ -34,6 +40,8 @@ pub struct Process {
     ended: Option<Ended>,
     /// Until when the rest of its group may be quiet.
     quiet_until: Option<Pin<Box<Sleep>>>,
+    /// Nobody waits any more for a guard to take it.
+    is_given_up: bool,
 }
 
 /// What has to be heard of a process until it is gone.
@@ -41,8 +49,15 @@ pub struct Process {
 struct Rest {
     told: UnixStream,
     records: Vec<u8>,
-    /// The next one may run when this one is gone.
-    permit: OwnedSemaphorePermit,
+    seat: Seat,
+}
+
+/// The place of one that runs: the next one may run when this one is gone.
+#[derive(Debug)]
+struct Seat {
+    _permit: OwnedSemaphorePermit,
+    /// Places that the guard keeps taken, though it was asked to start or to end somebody long ago.
+    unanswered: Arc<AtomicUsize>,
 }
 
 impl Program {
@@ -78,30 +93,65 @@ impl Program {
         variables: &[u8],
         socket: Option<&OwnedFd>,
     ) -> Result<Process, Failed> {
-        let permits = &self.permits().running;
-        // Nobody closes it.
-        let permit =
-            std::sync::Arc::clone(permits).acquire_owned().await.map_err(|_closed| Failed {
-                code: crate::Code::Internal,
-                text: "no program is started any more".to_owned(),
-            })?;
-        let mut process = self.ask((variables, socket), permit).await?;
+        let seat = self.seat().await?;
+        let until = Instant::now() + ANSWERED_WITHIN;
+        let unanswered = || self.unanswered(socket);
+        let asked = timeout_at(until, self.ask((variables, socket), seat)).await;
+        let mut process = asked.map_err(|_late| unanswered())??;
         for _ in 0..TRIES_MAX {
-            if poll_fn(|cx| process.poll_taken(cx)).await {
-                return Ok(process);
+            match timeout_at(until, poll_fn(|cx| process.poll_taken(cx))).await {
+                Ok(true) => return Ok(process),
+                Ok(false) => {}
+                Err(_late) => {
+                    process.is_given_up = true;
+                    return Err(unanswered());
+                }
             }
             // The guard has died with the request: nothing was started.
             let Some(rest) = process.rest.take() else { break };
-            process = self.ask((variables, socket), rest.permit).await?;
+            process = self.ask((variables, socket), rest.seat).await?;
         }
         Ok(process)
+    }
+
+    /// Waits until one more may run; not for long where it is a silent guard that keeps places taken.
+    async fn seat(&self) -> Result<Seat, Failed> {
+        let mut permit = pin!(Arc::clone(&self.permits().running).acquire_owned());
+        let unanswered = Arc::clone(&self.at_work.unanswered);
+        loop {
+            match timeout(LOOK_EVERY, permit.as_mut()).await {
+                Ok(Ok(permit)) => return Ok(Seat { _permit: permit, unanswered }),
+                // Nobody closes it.
+                Ok(Err(_closed)) => {
+                    return Err(Failed {
+                        code: crate::Code::Internal,
+                        text: "no program is started any more".to_owned(),
+                    });
+                }
+                Err(_late) if unanswered.load(Relaxed) > 0 => return Err(self.unanswered(None)),
+                Err(_late) => {}
+            }
+        }
+    }
+
+    /// A guard that lives does nothing. Among what waits for it is the peer's socket, if the program was to
+    /// have that: it would stay open.
+    fn unanswered(&self, socket: Option<&OwnedFd>) -> Failed {
+        if let Some(socket) = socket {
+            // One that is broken has ended already.
+            drop((adit_net::stream::finish(socket), adit_net::stream::shut_in(socket)));
+        }
+        let guard = self.guard().map_or(0, |guard| guard.pid());
+        let why = format!("its guard, process {guard}, does not answer; was it stopped?");
+        let text = format!("cannot run {}: {why}", self.shown());
+        Failed { code: crate::Code::CannotRun, text }
     }
 
     /// Hands the request to a guard that lives.
     async fn ask(
         &self,
         (variables, socket): (&[u8], Option<&OwnedFd>),
-        permit: OwnedSemaphorePermit,
+        seat: Seat,
     ) -> Result<Process, Failed> {
         let unborn = match socket {
             Some(socket) => socket.try_clone().and_then(Unborn::with_socket),
@@ -128,7 +178,7 @@ impl Program {
                 _ => return Err(self.cannot_run(&error)),
             }
         }
-        let process = Process::born(unborn, permit);
+        let process = Process::born(unborn, seat);
         process.map_err(|error| self.cannot_run(&error))
     }
 }
@@ -160,11 +210,12 @@ impl Dial {
 }
 
 impl Process {
-    fn born(unborn: Unborn, permit: OwnedSemaphorePermit) -> io::Result<Self> {
+    fn born(unborn: Unborn, seat: Seat) -> io::Result<Self> {
         let (io, told) = unborn.born();
         told.set_nonblocking(true)?;
-        let rest = Rest { told: UnixStream::from_std(told)?, records: Vec::new(), permit };
-        Ok(Self { io, rest: Some(rest), ended: None, quiet_until: None })
+        let rest = Rest { told: UnixStream::from_std(told)?, records: Vec::new(), seat };
+        let (ended, quiet_until) = (None, None);
+        Ok(Self { io, rest: Some(rest), ended, quiet_until, is_given_up: false })
     }
 
     /// The other end of its standard input and output, a blocking socket; once. Ending our direction of
@@ -242,9 +293,16 @@ impl Drop for Process {
         }
         // The guard takes the end of our direction for the order to end the group.
         drop(adit_net::stream::finish(&rest.told));
+        let patience = if self.is_given_up { Duration::ZERO } else { ANSWERED_WITHIN };
         // Its place is taken until it is gone. A runtime that ends meanwhile ends the server with it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { poll_fn(|cx| rest.poll_gone(cx)).await });
+            runtime.spawn(async move {
+                if timeout(patience, poll_fn(|cx| rest.poll_gone(cx))).await.is_err() {
+                    rest.seat.unanswered.fetch_add(1, Relaxed);
+                    poll_fn(|cx| rest.poll_gone(cx)).await;
+                    rest.seat.unanswered.fetch_sub(1, Relaxed);
+                }
+            });
         }
     }
 }
