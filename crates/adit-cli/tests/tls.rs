@@ -5,6 +5,8 @@ mod common;
 
 #[path = "tls/ends.rs"]
 mod ends;
+#[path = "tls/memory.rs"]
+mod memory;
 #[path = "tls/secrets.rs"]
 mod secrets;
 #[path = "tls/settings.rs"]

@@ -314,6 +314,7 @@ impl<S: StreamService> Welcome for Usher<S> {
 fn enter(worker: &Rc<Worker>, io: &Io, guest: Guest) -> Alive {
     let tls = io.tls();
     let alive = worker.enter(guest, tls);
+    io.count_for(alive.peer.desk().account());
     let (number, remote, local) = (alive.peer.number(), alive.peer.remote(), alive.peer.local());
     let accept = (Call::Accept, Some(io.descriptor()));
     worker.context.observers.call(Some((number, remote)), accept, local);

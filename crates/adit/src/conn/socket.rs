@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use adit_net::accept::Accepted;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::budget::Account;
 use crate::tls::{Info, TlsIo};
 use crate::transport::{Transport, is_try_again};
 
@@ -63,6 +65,13 @@ impl Io {
                 Ok(io.into())
             }
             Self::Tls(_) => Err(io::Error::other("a connection over TLS cannot be given away")),
+        }
+    }
+
+    /// From now on what it holds counts here: TLS does, a socket does not.
+    pub(crate) fn count_for(&self, account: &Arc<Account>) {
+        if let Self::Tls(tls) = self {
+            tls.count_for(account);
         }
     }
 

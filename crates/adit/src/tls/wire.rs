@@ -3,13 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use adit_tls::{Info, TlsStream};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use crate::budget::{Account, Holding};
 use crate::conn::Socket;
 use crate::transport::Transport;
 
@@ -17,16 +18,30 @@ use crate::transport::Transport;
 pub(crate) struct TlsIo {
     /// Held for one call, never across an await. Each direction needs it: a read may have to send, and
     /// both change the state of the session.
-    stream: Mutex<TlsStream<Socket>>,
+    session: Mutex<Session>,
     info: Info,
     /// `close_notify` was sent.
     is_finished: AtomicBool,
 }
 
+struct Session {
+    stream: TlsStream<Socket>,
+    /// What it was given last, as long as the socket has not taken all of it.
+    unsent: usize,
+    /// Counts that, and what is decrypted and not read; none where nobody counts.
+    holding: Option<Holding>,
+}
+
 impl TlsIo {
     pub(crate) fn new(stream: TlsStream<Socket>) -> Self {
         let info = stream.info();
-        Self { stream: Mutex::new(stream), info, is_finished: AtomicBool::new(false) }
+        let session = Mutex::new(Session { stream, unsent: 0, holding: None });
+        Self { session, info, is_finished: AtomicBool::new(false) }
+    }
+
+    /// From now on what it holds counts here.
+    pub(crate) fn count_for(&self, account: &Arc<Account>) {
+        self.session().holding = Some(Holding::new(account));
     }
 
     pub(crate) fn info(&self) -> &Info {
@@ -35,12 +50,12 @@ impl TlsIo {
 
     /// Does something with the socket that leaves its bytes alone.
     pub(crate) fn socket<T>(&self, act: impl FnOnce(&Socket) -> T) -> T {
-        act(self.stream().get_ref())
+        act(self.session().stream.get_ref())
     }
 
     /// Bytes that are decrypted and not read yet.
     pub(crate) fn decrypted(&self) -> usize {
-        self.stream().unread()
+        self.session().stream.unread()
     }
 
     /// Bytes of `close_notify` that may be among those that are not acknowledged yet: nothing was said by
@@ -58,7 +73,7 @@ impl TlsIo {
 
     /// Has the socket taken all that was written?
     pub(crate) fn is_flushed(&self) -> bool {
-        self.stream().is_flushed()
+        self.session().stream.is_flushed()
     }
 
     pub(crate) fn poll_read(
@@ -66,64 +81,89 @@ impl TlsIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.stream()).poll_read(cx, buf)
+        self.session().poll_read(cx, buf)
     }
 
     pub(crate) fn poll_write(&self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        write(&mut self.stream(), cx, buf)
+        self.session().poll_write(cx, buf)
     }
 
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        flush(&mut self.stream(), cx)
+        self.session().poll_flush(cx)
     }
 
     /// Sends `close_notify` and ends our direction of the socket.
     pub(crate) fn poll_finish(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.is_finished.store(true, Relaxed);
-        Pin::new(&mut *self.stream()).poll_shutdown(cx)
+        self.session().poll_finish(cx)
     }
 
-    fn stream(&self) -> MutexGuard<'_, TlsStream<Socket>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stream_mut(&mut self) -> &mut TlsStream<Socket> {
-        self.stream.get_mut().unwrap_or_else(PoisonError::into_inner)
+    fn session_mut(&mut self) -> &mut Session {
+        self.session.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Takes bytes only when the socket has taken those before: what TLS holds is bounded by one write, and a
-/// peer that takes nothing is seen as one.
-fn write(
-    stream: &mut TlsStream<Socket>,
-    cx: &mut Context<'_>,
-    buf: &[u8],
-) -> Poll<io::Result<usize>> {
-    ready!(flush(stream, cx))?;
-    Pin::new(stream).poll_write(cx, buf)
-}
-
-fn flush(stream: &mut TlsStream<Socket>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if stream.is_flushed() {
-        return Poll::Ready(Ok(()));
+impl Session {
+    /// A read sends what is left as well.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.count();
+        read
     }
-    Pin::new(stream).poll_flush(cx)
+
+    /// Takes bytes only when the socket has taken those before: what TLS holds is bounded by one write, and
+    /// a peer that takes nothing is seen as one.
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(cx))?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.unsent = bytes;
+            self.count();
+        }
+        written
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.stream.is_flushed() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.count();
+        flushed
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn count(&mut self) {
+        if self.stream.is_flushed() {
+            self.unsent = 0;
+        }
+        if let Some(holding) = &mut self.holding {
+            holding.set(self.unsent + self.stream.unread());
+        }
+    }
 }
 
 /// For one conversation that owns it: nobody else can hold the lock.
 impl Transport for TlsIo {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.stream_mut()).poll_read(cx, buf)
+        self.session_mut().poll_read(cx, buf)
     }
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        write(self.stream_mut(), cx, buf)
+        self.session_mut().poll_write(cx, buf)
     }
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        flush(self.stream_mut(), cx)
+        self.session_mut().poll_flush(cx)
     }
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.is_finished.store(true, Relaxed);
-        Pin::new(self.stream_mut()).poll_shutdown(cx)
+        self.session_mut().poll_finish(cx)
     }
     fn last_heard(&self) -> Option<(bool, Duration)> {
         self.socket(Transport::last_heard)

@@ -1,5 +1,6 @@
 //! What stands between one conversation and the worker: orders one way, what it says the other.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,6 +45,8 @@ pub(super) struct Line {
     pub(super) number: u64,
     orders: mpsc::Sender<Order>,
     account: Arc<Account>,
+    /// What waits to be sent, of the server's memory.
+    waiting: RefCell<Option<Holding>>,
 }
 
 /// Where the worker speaks to the conversation.
@@ -98,7 +101,8 @@ impl Talk {
         let account = Account::of(peer);
         let mouth = Mouth { said: Some(mouth), account: Arc::clone(&account) };
         orders.send(Order::Open(number, variables, mouth)).await.ok()?;
-        Some(Self { line: Line { number, orders, account }, said })
+        let waiting = RefCell::new(peer.map(Holding::new));
+        Some(Self { line: Line { number, orders, account, waiting }, said })
     }
 }
 
@@ -106,6 +110,27 @@ impl Line {
     /// Gives an order as soon as there is room; nothing if nobody takes it any more.
     pub(super) async fn send(&self, order: Order) -> Option<()> {
         self.orders.send(order).await.ok()
+    }
+
+    /// The same with bytes of the peer, which count as long as there is no room.
+    pub(super) async fn send_data(&self, bytes: Bytes) -> Option<()> {
+        let order = match self.orders.try_send(Order::Data(self.number, bytes)) {
+            Ok(()) => return Some(()),
+            Err(TrySendError::Closed(_)) => return None,
+            Err(TrySendError::Full(order)) => order,
+        };
+        if let Order::Data(_, bytes) = &order {
+            self.wait_with(bytes.len());
+        }
+        let sent = self.send(order).await;
+        self.wait_with(0);
+        sent
+    }
+
+    fn wait_with(&self, bytes: usize) {
+        if let Some(waiting) = &mut *self.waiting.borrow_mut() {
+            waiting.set(bytes);
+        }
     }
 
     /// The peer has taken so much: the worker is told now and then.
@@ -168,6 +193,7 @@ mod tests {
     use crate::budget::{Account, Budget};
     use bytes::Bytes;
     use std::sync::Arc;
+    use std::time::Duration;
     use tokio::sync::mpsc;
 
     #[tokio::test]
@@ -187,6 +213,26 @@ mod tests {
         assert_eq!((budget.held(), peer.held()), (0, 0));
         // The worker has not heard of the end.
         mouth.say(thousand());
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_worker_that_does_not_read_counts_until_it_does() {
+        let budget = Arc::new(Budget::default());
+        let (orders, mut taken) = mpsc::channel(1);
+        let peer = Account::new(&budget);
+        let Talk { line, .. } = Talk::open(1, Bytes::new(), orders, Some(&peer)).await.unwrap();
+        let thousand = || Bytes::from_static(&[0; 1000]);
+        {
+            let mut sending = Box::pin(line.send_data(thousand()));
+            assert!(tokio::time::timeout(Duration::ZERO, &mut sending).await.is_err());
+            assert_eq!((budget.held(), peer.held()), (1000, 1000));
+            taken.recv().await.unwrap();
+            sending.await.unwrap();
+        }
+        assert_eq!(budget.held(), 0, "it is in the queue, which has room for so many");
+        assert!(tokio::time::timeout(Duration::ZERO, line.send_data(thousand())).await.is_err());
+        drop(line);
         assert_eq!(budget.held(), 0);
     }
 }

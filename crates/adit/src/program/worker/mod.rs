@@ -237,7 +237,7 @@ impl StreamService for Worker {
         let gone = || self.gone(&peer);
         let up = async {
             while let Some(bytes) = read(&wire).await? {
-                line.send(Order::Data(line.number, bytes)).await.ok_or_else(gone)?;
+                line.send_data(bytes).await.ok_or_else(gone)?;
             }
             line.send(Order::End(line.number)).await.ok_or_else(gone)?;
             // Whether anything follows is the worker's to say.
