@@ -47,8 +47,10 @@ pub enum WhenFull {
     Wait,
     /// It is let in, and closed at once: whoever balances over several servers knows where it stands.
     Refuse,
-    /// The conversation that has been idle for longest makes room, with the code `shed`. One that owes
-    /// answers is not idle; if all do, the newcomer is refused.
+    /// Somebody makes room, with the code `shed`: whoever still owes a PROXY header or a TLS handshake, if
+    /// there is one, else the conversation that has been idle for longest. One that owes answers is not
+    /// idle, nor is one whose socket was given away; where nobody is, or nobody goes within a second, the
+    /// newcomer is refused.
     Shed,
 }
 
@@ -99,9 +101,10 @@ pub struct Limits {
     /// Memory for conversations and what they hold in buffers, over all threads; 1 GiB, and never more
     /// than a quarter of what the host, the control group or `RLIMIT_AS` allows. Half of it at most is
     /// for conversations, of 4 KiB each, 16 KiB over TLS. Above 80 % of the rest those that hold more than
-    /// the average are not read for now, and cut after 3 s with the code `shed`; above 90 % newcomers wait in the
-    /// kernel's queue; above 95 % the one that holds most is cut at once, and nobody who holds anything is
-    /// read. What handlers keep is theirs, and not counted.
+    /// the average are not read for now, and cut after 3 s with the code `shed`, as are those whose peer does
+    /// nothing for as long; above 90 % newcomers wait in the kernel's queue; above 95 % nobody who holds
+    /// anything is read, and one is cut whose peer does nothing; above 97 % the one that holds most is. What
+    /// handlers keep is theirs, and not counted.
     pub memory: Limit<usize>,
     /// Asynchronous answers at work per conversation before reading stops; 32, up to where polling
     /// them all is fastest.
