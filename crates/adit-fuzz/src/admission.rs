@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use adit_proto::access::{Access, AccessList, Network, Rule, networks};
 use adit_proto::escape::is_unsafe;
-use adit_proto::proxy::{HEADER_BYTES_MAX, LINE_BYTES_MAX, Version, decode};
+use adit_proto::proxy::{HEADER_BYTES_MAX, Header, LINE_BYTES_MAX, Version, decode};
 
 use crate::pieces::{byte, number};
 
@@ -31,7 +31,10 @@ pub(crate) fn proxy(data: &[u8]) {
         let mut again = Vec::new();
         header.encode(version, &mut again);
         assert!(again.len() <= LINE_BYTES_MAX);
-        assert_eq!(decode(&again), Ok(Some((header, again.len()))));
+        // A line has no word for a proxy that speaks for itself.
+        let is_lost = (header, version) == (Header::Local, Version::V1);
+        let read = if is_lost { Header::Unknown } else { header };
+        assert_eq!(decode(&again), Ok(Some((read, again.len()))));
     }
 }
 

@@ -218,13 +218,25 @@ impl Worker {
 
     /// Lets a connection in; the ticket, if its source is counted, is kept until it is closed.
     pub(crate) fn admit(&self, remote: &Endpoint) -> Result<Option<Ticket>, Refusal> {
-        self.invites(remote)?;
+        self.admit_through(remote, remote)
+    }
+
+    /// The same for a client that a proxy names. Loopback there is that of the proxy's host: it is ours
+    /// only if the proxy is here.
+    pub(crate) fn admit_through(
+        &self,
+        client: &Endpoint,
+        proxy: &Endpoint,
+    ) -> Result<Option<Ticket>, Refusal> {
+        self.invites(client)?;
         let admission = &self.shared.admission;
-        let address = remote.socket_addr().map(|address| address.ip());
+        let address = |end: &Endpoint| end.socket_addr().map(|address| address.ip());
+        let is_exempt = |end| address(end).is_none_or(|address| admission.is_exempt(address));
+        let Some(address) = address(client) else { return Ok(None) };
         // Whoever is exempt does not wait for the lock either.
-        let Some(address) = address.filter(|address| !admission.is_exempt(*address)) else {
+        if is_exempt(client) && is_exempt(proxy) {
             return Ok(None);
-        };
+        }
         let Some(mut sources) = admission.sources() else { return Ok(None) };
         let source = Source::of(address);
         sources.arrive(source, observe::now()).map_err(Refusal::Source)?;

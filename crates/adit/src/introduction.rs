@@ -161,16 +161,17 @@ async fn introduce(worker: &Rc<Worker>, arrival: Arrival) -> Option<Arrival> {
         }
     };
     let accepted = accepted?;
-    // A proxy that speaks for itself is trusted already.
-    let Some(client) = header.source().map(|client| Endpoint::ip(Transport::Tcp, client)) else {
-        return Some(Arrival { listener, accepted, local, permit, ticket: None, client: None });
+    let client = header.source().map(|client| Endpoint::ip(Transport::Tcp, client));
+    // Whoever is not named comes as the proxy does: no list lets in somebody of whom nothing is known. A
+    // proxy that speaks for itself is trusted already.
+    let admitted = match header {
+        Header::Local => Ok(None),
+        _ => worker.admit_through(client.as_ref().unwrap_or(&proxy), &proxy),
     };
-    match worker.admit(&client) {
-        Ok(ticket) => {
-            Some(Arrival { listener, accepted, local, permit, ticket, client: Some(client) })
-        }
+    match admitted {
+        Ok(ticket) => Some(Arrival { listener, accepted, local, permit, ticket, client }),
         Err(refusal) => {
-            worker.refuse(refusal, &client);
+            worker.refuse(refusal, client.as_ref().unwrap_or(&proxy));
             worker.turn_away(accepted);
             None
         }

@@ -183,9 +183,10 @@ impl<K: Kind> Server<K> {
     /// Has every connection begin with a PROXY header (version 1 or 2), as balancers send it, from these
     /// networks; nobody else may connect, but through a Unix socket. [`Peer::remote`](crate::Peer) is
     /// then the client that the header names, for the access list and the limits of a source too, and
-    /// [`Peer::via`](crate::Peer::via) the proxy. A connection of the proxy itself, as it makes them to
-    /// see whether the server is there, keeps its own address and is let in: neither the access list nor the
-    /// limits of a source are asked about it.
+    /// [`Peer::via`](crate::Peer::via) the proxy. A connection of the proxy itself (LOCAL), as it makes them
+    /// to see whether the server is there, keeps its own address and is let in: neither the access list nor
+    /// the limits of a source are asked about it. Somebody whom the header does not name (UNKNOWN, of which
+    /// version 1 makes no difference to LOCAL) has the proxy's address too, but they are asked.
     ///
     /// The header has `limits.handshake` to come; without a right one the connection is closed with
     /// `bad-proxy-header`.

@@ -16,8 +16,11 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a header names the client, or it does not")]
 pub enum Header {
-    /// Nothing of a client: the proxy speaks for itself (LOCAL), or does not know (UNKNOWN, UNSPEC), or
-    /// the client has no IP address. The connection's own addresses hold (sections 2.1 and 2.2).
+    /// The proxy speaks for itself (LOCAL, section 2.2), as when it looks whether the server is there. In
+    /// version 1 nothing tells this from the next.
+    Local,
+    /// Somebody's connection, and not known whose (UNKNOWN, UNSPEC), or the client has no IP address. The
+    /// connection's own addresses hold (sections 2.1 and 2.2).
     Unknown,
     /// The client, and where it went. IPv4-mapped addresses are kept as IPv4.
     Client {
@@ -136,7 +139,7 @@ impl Header {
     /// The address of the client, if the header names one.
     pub fn source(&self) -> Option<SocketAddr> {
         match self {
-            Self::Unknown => None,
+            Self::Local | Self::Unknown => None,
             Self::Client { source, .. } => Some(*source),
         }
     }

@@ -52,7 +52,8 @@ pub(super) fn decode(input: &[u8]) -> Result<Option<(Header, usize)>, ProxyError
         Kind::V4 => cursor.ends::<4>(),
         Kind::V6 => cursor.ends::<16>(),
         // A receiver may treat a family as unspecified that it has no use for.
-        Kind::Unknown | Kind::Unix => Some(Header::Unknown),
+        Kind::Unknown | Kind::Unix if !is_local => Some(Header::Unknown),
+        Kind::Unknown | Kind::Unix => Some(Header::Local),
     };
     Ok(Some((header.ok_or(ProxyError::Short(length))?, bytes)))
 }
@@ -106,8 +107,8 @@ impl Cursor<'_> {
 pub(super) fn encode(header: &Header, out: &mut Vec<u8>) {
     out.extend_from_slice(&SIGNATURE);
     let Header::Client { source, target } = header else {
-        // PROXY, not LOCAL: somebody's connection it is, only not known whose.
-        out.extend_from_slice(&[0x21, 0x00, 0, 0]);
+        let command = if *header == Header::Local { 0x20 } else { 0x21 };
+        out.extend_from_slice(&[command, 0x00, 0, 0]);
         return;
     };
     match Pair::of(source.ip(), target.ip()) {
