@@ -28,6 +28,9 @@ pub struct Received<'a> {
     pub from: DatagramPeer,
     /// The address of ours it came to, if the socket tells.
     pub local: Option<Local>,
+    /// It was broadcast or multicast: of several sockets on one port each has its own copy (udp(7)), and of
+    /// the hosts of a network too.
+    pub to_everybody: bool,
     /// It was longer than the longest datagram there is room for.
     pub truncated: bool,
 }
@@ -70,6 +73,7 @@ impl RecvBatch {
             data,
             from: DatagramPeer::of(&arrived.from),
             local: arrived.local,
+            to_everybody: arrived.to_everybody,
             truncated: arrived.truncated,
         })
     }

@@ -47,11 +47,13 @@ fn every_datagram_keeps_its_edges_also_the_empty_and_the_longest() {
     });
 }
 
-async fn answer_one(server: &DatagramSocket) {
+/// Sends one datagram back. True if it was for everybody.
+async fn answer_one(server: &DatagramSocket) -> bool {
     let mut batch = RecvBatch::new();
     server.recv(&mut batch).await.unwrap();
     let datagram = batch.get(0).unwrap();
     server.try_send(datagram.data, &datagram.from, datagram.local).unwrap();
+    datagram.to_everybody
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn an_answer_leaves_from_the_address_the_question_came_to() {
                 // A connected client hears only the address it asked.
                 let client = client_of((asked, port).into());
                 client.send(b"who").unwrap();
-                answer_one(&server).await;
+                assert!(!answer_one(&server).await);
                 assert_eq!(client.recv(&mut [0; 9]).unwrap(), 3, "{asked} on {wildcard}");
             }
         }
@@ -77,7 +79,7 @@ fn an_answer_leaves_from_the_address_the_question_came_to() {
         let server = DatagramSocket::udp(any.into_iter().next().unwrap()).unwrap();
         let client = client_of((Ipv6Addr::LOCALHOST, port).into());
         client.send(b"who").unwrap();
-        answer_one(&server).await;
+        assert!(!answer_one(&server).await);
         assert_eq!(client.recv(&mut [0; 9]).unwrap(), 3);
     });
 }
@@ -221,12 +223,12 @@ fn a_unix_client_can_be_answered() {
         let server = DatagramSocket::unix(socket).unwrap();
         let client = DatagramSocket::connected_unix(&name).unwrap();
         client.send(b"hello").await.unwrap();
-        answer_one(&server).await;
+        assert!(!answer_one(&server).await);
         let mut batch = RecvBatch::new();
         client.recv(&mut batch).await.unwrap();
         assert_eq!(batch.get(0).unwrap().data, b"hello");
         client.send(b"").await.unwrap();
-        answer_one(&server).await;
+        assert!(!answer_one(&server).await);
         client.recv(&mut batch).await.unwrap();
         assert_eq!(batch.get(0).unwrap().data, b"");
     });
@@ -269,7 +271,7 @@ fn no_icmp_message_ends_a_server() {
                 let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
                 let client = client_of(asked);
                 client.send(b"question").unwrap();
-                answer_one(&server).await;
+                assert!(!answer_one(&server).await);
                 let about = client.local_addr().unwrap();
                 let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
                 raw.send_to(&icmp(code, asked, about), &to.into()).unwrap();
@@ -282,7 +284,7 @@ fn no_icmp_message_ends_a_server() {
                 assert_eq!(errors[0].peer.ip().to_canonical(), about.ip());
                 assert_eq!(errors[0].peer.port(), about.port());
                 client.send(b"again").unwrap();
-                answer_one(&server).await;
+                assert!(!answer_one(&server).await);
             }
         }
     });
@@ -300,7 +302,7 @@ fn a_broadcast_is_answered_from_an_address_of_ours() {
             client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             client.set_broadcast(true).unwrap();
             client.send_to(b"who", ("127.255.255.255", port)).unwrap();
-            answer_one(&server).await;
+            assert!(answer_one(&server).await, "known for a broadcast");
             let (_, from) = client.recv_from(&mut [0; 9]).unwrap();
             assert_eq!(from.to_string(), format!("127.0.0.1:{port}"), "{wildcard}");
         }

@@ -42,6 +42,7 @@ pub(crate) struct Arrived {
     pub(crate) truncated: bool,
     pub(crate) from: SockAddr,
     pub(crate) local: Option<Local>,
+    pub(crate) to_everybody: bool,
 }
 
 impl Headers {
@@ -105,12 +106,14 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, headers: &mut Headers) -> io::Resu
     };
     for (index, message) in messages.iter().enumerate().take(received) {
         let header = &message.msg_hdr;
+        let (local, to_everybody) = local_of(header);
         headers.arrived.push(Arrived {
             bytes: (message.msg_len as usize).min(DATAGRAM_BYTES),
             truncated: header.msg_flags & libc::MSG_TRUNC != 0,
             // SAFETY: the kernel wrote `msg_namelen` bytes of an address into this name.
             from: unsafe { SockAddr::new(headers.names[index].into_socket2(), header.msg_namelen) },
-            local: local_of(header),
+            local,
+            to_everybody,
         });
     }
     Ok(received)
@@ -118,29 +121,30 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, headers: &mut Headers) -> io::Resu
 
 /// Where a datagram came to, from its control data. A socket for both families gets both kinds of
 /// packet info about an IPv4 datagram; IPv4's own is the better one, because it names an address of
-/// ours (`ipi_spec_dst`) where the header's destination is a broadcast.
-fn local_of(header: &libc::msghdr) -> Option<Local> {
+/// ours (`ipi_spec_dst`) where the header's destination (`ipi_addr`) is a broadcast. True if it was a
+/// broadcast or multicast.
+fn local_of(header: &libc::msghdr) -> (Option<Local>, bool) {
     let (mut v4, mut v6) = (None, None);
     for_each_control(header, |level, kind, data| match (level, kind) {
         (libc::IPPROTO_IP, libc::IP_PKTINFO) => v4 = read::<libc::in_pktinfo>(data),
         (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => v6 = read::<libc::in6_pktinfo>(data),
         _ => {}
     });
+    let is_shared = v4.is_some_and(|info| info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr);
     let v4 = v4.map(|info| {
         let ip = Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr));
         (ip, u32::try_from(info.ipi_ifindex).unwrap_or(0))
     });
     let v6 = v6.map(|info| (Ipv6Addr::from(info.ipi6_addr.s6_addr), info.ipi6_ifindex));
     match (v4, v6) {
-        (Some((ip, interface)), None) => Some(Local { ip: ip.into(), interface }),
+        (Some((ip, interface)), None) => (Some(Local { ip: ip.into(), interface }), is_shared),
         (Some((ip, interface)), Some(_)) => {
-            Some(Local { ip: ip.to_ipv6_mapped().into(), interface })
+            (Some(Local { ip: ip.to_ipv6_mapped().into(), interface }), is_shared)
         }
         // No datagram can leave from a multicast address (RFC 4291, section 2.7).
-        (None, Some((ip, interface))) if !ip.is_multicast() => {
-            Some(Local { ip: ip.into(), interface })
-        }
-        (None, _) => None,
+        (None, Some((ip, _))) if ip.is_multicast() => (None, true),
+        (None, Some((ip, interface))) => (Some(Local { ip: ip.into(), interface }), false),
+        (None, None) => (None, false),
     }
 }
 

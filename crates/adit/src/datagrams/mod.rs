@@ -10,6 +10,7 @@ mod peers;
 mod woken;
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Waker};
@@ -152,6 +153,10 @@ impl<T: Open> ServerSocket<T> {
     /// Hands a batch of datagrams to the handlers of their peers and sends the answers.
     fn take(&mut self, batch: &RecvBatch) {
         for datagram in batch.iter() {
+            // Each socket of the port has its own copy; the first thread serves for all.
+            if datagram.to_everybody && self.worker.index > 0 {
+                continue;
+            }
             if datagram.truncated {
                 let len = datagram.data.len();
                 self.worker.context.observers.emit(|| What::Truncated { len });
@@ -187,7 +192,7 @@ impl<T: Open> ServerSocket<T> {
             return None;
         }
         let answering = self.answering(&remote, local);
-        if answering == Answering::Never {
+        if answering == Answering::Never || is_disguised(from, local) {
             let context = &self.worker.context;
             self.outbox.drops.add(context, Reason::Reflection, (None, &remote));
             return None;
@@ -396,6 +401,14 @@ impl<T: Open> Drop for ServerSocket<T> {
             self.close(number, code);
         }
     }
+}
+
+/// A packet of IPv6 whose sender claims an IPv4-mapped address (RFC 4291, section 2.5.5.2): lists and
+/// limits would take it for that address, as for 127.0.0.1, and nobody could be answered there.
+fn is_disguised(from: &DatagramPeer, local: Option<Local>) -> bool {
+    let is_v4 = |ip: IpAddr| ip.to_canonical().is_ipv4();
+    let DatagramPeer::Udp(from) = from else { return false };
+    from.is_ipv6() && is_v4(from.ip()) && !local.is_some_and(|local| is_v4(local.ip))
 }
 
 /// A peer's address as it is printed.
