@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use crate::rate::Rate;
+use crate::rate::{Rate, nanoseconds};
 
 /// IPv4 and UDP headers; an IPv6 header is 20 bytes longer, which favours the other side.
 const HEADER_BYTES: u64 = 28;
@@ -84,6 +84,11 @@ impl Credit {
         }
         self.bytes_out = after;
         true
+    }
+
+    /// Would a new source be sent answers sooner than this one, `now`? So long it has to be remembered.
+    pub fn is_behind(&self, now: Duration) -> bool {
+        self.due > nanoseconds(now)
     }
 }
 
@@ -173,6 +178,8 @@ mod tests {
         assert_eq!(burst, 200);
         assert!(!credit.may_send(Duration::from_millis(9), 1));
         assert!(credit.may_send(Duration::from_millis(10), 1));
+        assert!(credit.is_behind(Duration::from_millis(2_009)));
+        assert!(!credit.is_behind(Duration::from_millis(2_010)));
     }
 
     #[test]

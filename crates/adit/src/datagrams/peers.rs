@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ pub(super) struct Peers<H> {
     /// The flows of a peer, one for each address of ours that it talks to, which is nearly always one.
     numbers: HashMap<DatagramPeer, Vec<(Option<Local>, u64)>>,
     sources: HashMap<Source, Rc<Share>>,
+    /// Sources without a flow that have been sent so much that a new one would be sent more. Else whoever
+    /// answers with "nobody is there", which ends its flow, would be sent the more for it.
+    leaving: VecDeque<Source>,
     /// When a flow may have to be looked at. Moved only when it comes up: a datagram costs nothing
     /// here, and a flow has exactly one entry.
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -56,6 +59,10 @@ impl Share {
             may_send
         })
     }
+
+    fn is_behind(&self) -> bool {
+        self.0.as_ref().is_some_and(|cell| cell.get().is_behind(observe::now()))
+    }
 }
 
 impl<H: Handler> Peers<H> {
@@ -65,6 +72,7 @@ impl<H: Handler> Peers<H> {
             flows: HashMap::new(),
             numbers: HashMap::new(),
             sources: HashMap::new(),
+            leaving: VecDeque::new(),
             per_source: limits.per_source,
             amplification,
             exempt_loopback: limits.exempt_loopback,
@@ -101,6 +109,7 @@ impl<H: Handler> Peers<H> {
     /// The part of a newcomer in what its source may have; none if that is not counted.
     pub(super) fn share(&mut self, peer: &DatagramPeer) -> Result<Option<Rc<Share>>, Excess> {
         let Some(source) = self.source(peer) else { return Ok(None) };
+        self.sweep();
         let credit = self.amplification.at().map(Credit::new);
         let new = || Rc::new(Share(credit.map(Cell::new)));
         let share = self.sources.entry(source).or_insert_with(new);
@@ -116,7 +125,30 @@ impl<H: Handler> Peers<H> {
         if let (Some(share), Some(source)) = (share, self.source(peer))
             && Rc::strong_count(&share) <= 2
         {
-            self.sources.remove(&source);
+            if share.is_behind() {
+                self.leaving.push_back(source);
+            } else {
+                self.sources.remove(&source);
+            }
+        }
+    }
+
+    /// Forgets sources that have left: those that nothing has to be remembered of any more, which are none
+    /// 2 s after their last answer, and the first ones if there are more than there may be peers. Each call
+    /// looks at two, and brings one at most.
+    fn sweep(&mut self) {
+        for _ in 0..2 {
+            let Some(source) = self.leaving.front() else { return };
+            let share = self.sources.get(source);
+            // Who has come back leaves again.
+            let has_left = share.filter(|share| Rc::strong_count(share) == 1);
+            if has_left.is_some_and(|share| share.is_behind()) && self.leaving.len() <= self.most {
+                return;
+            }
+            if has_left.is_some() {
+                self.sources.remove(source);
+            }
+            self.leaving.pop_front();
         }
     }
 
