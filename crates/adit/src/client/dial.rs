@@ -57,6 +57,8 @@ pub struct Dial {
     pub(super) family: Family,
     pub(super) source: Source,
     pub(super) numeric_only: bool,
+    /// Are addresses of this host's own link left out where a name leads to them?
+    pub(super) shuns_link: bool,
     /// Is it looked up who listens nearby when nobody listens there?
     explains: bool,
     pub(super) stall: Limit<Duration>,
@@ -83,6 +85,7 @@ impl Dial {
             family: Family::Any,
             source: Source::default(),
             numeric_only: false,
+            shuns_link: false,
             explains: true,
             stall: Limit::At(Duration::from_secs(120)),
             handshakes: Handshakes::default(),
@@ -168,6 +171,11 @@ impl Dial {
         self.observers = observers.as_client();
         self.numbers = Arc::new(AtomicU64::new(number - 1));
         self.unexplained()
+    }
+
+    /// Follows no name to this host's own link: for connections that others ask for.
+    pub(crate) fn shunning_link(self) -> Self {
+        Self { shuns_link: true, ..self }
     }
 
     /// Does without hints. To find who listens nearby every socket of the host is looked at, which takes

@@ -32,7 +32,12 @@ pub(super) async fn lookup(address: &Address, dial: &Dial) -> Result<Vec<SocketA
         Place::Name(name, port) => {
             let looked_up = tokio::net::lookup_host((name.as_str(), *port)).await;
             let addresses = looked_up.map_err(|error| not_found(name, &error))?;
-            interleave(&addresses.collect::<Vec<_>>())
+            let found = interleave(&addresses.collect::<Vec<_>>());
+            // An address with a zone stands where names do, and is one that is written.
+            match dial.shuns_link && address.place.is_looked_up() {
+                true => beyond_link(name, found)?,
+                false => found,
+            }
         }
         _ => Vec::new(),
     };
@@ -49,6 +54,37 @@ pub(super) async fn lookup(address: &Address, dial: &Dial) -> Result<Vec<SocketA
         return Err(no_such_family(address, dial));
     }
     Ok(fitting)
+}
+
+/// Without addresses of this host's own link, where a cloud tells a host its secrets: whoever may say what
+/// a name means would have strangers reach them. Who means one writes the address.
+///
+/// # Errors
+/// There is no other.
+fn beyond_link(name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>> {
+    let (near, far): (Vec<_>, Vec<_>) = found.into_iter().partition(|at| is_of_link(at.ip()));
+    match near.first() {
+        Some(at) if far.is_empty() => {
+            let what = format!("the name \"{name}\" leads to {}, on this host's own link", at.ip());
+            let error = Error::new(Code::Unsafe, Blame::Caller, what);
+            Err(error.with_hint("write the address if it is meant"))
+        }
+        _ => Ok(far),
+    }
+}
+
+/// Link-local (RFC 3927; RFC 4291, section 2.5.6), and what two clouds use in its place.
+fn is_of_link(ip: IpAddr) -> bool {
+    const CLOUDS: [IpAddr; 2] = [
+        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    ];
+    let ip = ip.to_canonical();
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    is_link_local || CLOUDS.contains(&ip)
 }
 
 fn no_such_family(address: &Address, dial: &Dial) -> Error {

@@ -39,6 +39,9 @@ const DESCRIPTORS_KEPT: usize = 24;
 /// edges of messages are kept, empty ones too. Streams are forwarded to streams, datagrams to
 /// datagrams.
 ///
+/// A name is not followed to a link-local address, nor to one where a cloud tells a host its secrets: a
+/// target there is written as an address.
+///
 /// In a drain, connections go on until their ends or the limit: nothing in a stream of bytes says where
 /// it would be whole.
 ///
@@ -350,7 +353,7 @@ struct Route {
 impl Route {
     /// How to connect for a conversation.
     fn dial(&self, number: u64) -> Dial {
-        self.dial.clone().for_conversation(number, &self.observers)
+        self.dial.clone().shunning_link().for_conversation(number, &self.observers)
     }
 
     /// Tells what happens on the socket that faces the target.
