@@ -38,17 +38,16 @@ const WAITING_SHARE: u32 = 20;
 /// Row 2: lines of the log in a minute.
 const WAITING_LINES: usize = 10;
 
-#[test]
-fn without_descriptors_a_server_waits_quietly_and_serves_everybody_in_the_end() {
+/// 200 clients come to a server that cannot take them all, which says so by this word.
+#[track_caller]
+fn assert_waits_quietly(server: Server, word: &str) {
     const CLIENTS: usize = 200;
-    let script = "ulimit -n 64; exec \"$@\" 3>\"$READY\"";
-    let server = Server::start(script, &["upper", "127.0.0.1:0", "--max-conns=off"]);
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| client(server.tcp())).collect();
     for (number, peer) in clients.iter_mut().enumerate() {
         peer.write_all(format!("client {number}\n").as_bytes()).unwrap();
     }
-    server.program.err.wait_for("(code=no-fds)");
-    // Exhausted and idle: what it costs to wait.
+    server.program.err.wait_for(word);
+    // No room and idle: what it costs to wait.
     let (ticks, start) = (cpu_ticks(server.program.id()), Instant::now());
     std::thread::sleep(Duration::from_secs(1));
     let spent = Duration::from_millis(10 * (cpu_ticks(server.program.id()) - ticks));
@@ -60,9 +59,31 @@ fn without_descriptors_a_server_waits_quietly_and_serves_everybody_in_the_end() 
         assert_eq!(read_line(&mut peer), format!("CLIENT {number}\n"));
     }
     let said = server.program.err.text();
-    assert!(said.matches("no-fds").count() <= WAITING_LINES, "{said}");
+    assert!(said.matches(word).count() <= WAITING_LINES, "{said}");
+    // Nothing else has gone wrong: only the first line and these.
+    let others = said.lines().filter(|line| line.starts_with("adit:") && !line.contains(word));
+    assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
     let ran = server.stop();
     assert_eq!(ran.status, 0, "{}", ran.err);
+}
+
+#[test]
+fn near_the_end_of_descriptors_a_server_waits_quietly_and_serves_everybody_in_the_end() {
+    let script = "ulimit -n 64; exec \"$@\" 3>\"$READY\"";
+    let server = Server::start(script, &["upper", "127.0.0.1:0", "--max-conns=off"]);
+    assert_waits_quietly(server, "57 descriptors are in use, nine tenths: newcomers wait");
+}
+
+#[test]
+fn without_descriptors_a_server_waits_quietly_and_serves_everybody_in_the_end() {
+    let server = serve(&["upper", "127.0.0.1:0", "--max-conns=off"]);
+    // As if others had taken the rest: it knows of the limit from before.
+    let pid = server.program.id();
+    let used = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
+    let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap());
+    let limit = rustix::process::Rlimit { current: Some(used + 20), maximum: Some(used + 20) };
+    rustix::process::prlimit(pid, rustix::process::Resource::Nofile, limit).unwrap();
+    assert_waits_quietly(server, "(code=no-fds)");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::io::Errno;
@@ -74,6 +74,16 @@ pub enum Accepted {
     Tcp(TcpStream, SocketAddr),
     /// Over a Unix stream socket; most clients have no name.
     Unix(UnixStream, Option<UnixName>),
+}
+
+impl Accepted {
+    /// The number of its descriptor: as many were in use when it was accepted, at least.
+    pub fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(socket, _) => socket.as_raw_fd(),
+            Self::Unix(socket, _) => socket.as_raw_fd(),
+        }
+    }
 }
 
 impl From<TcpListener> for Listener {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::OnceLock;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -52,6 +52,15 @@ pub const OF_A_RUNTIME: usize = 6;
 pub fn find_room(count: usize) -> io::Result<()> {
     let open = |_| Ok(eventfd(0, EventfdFlags::CLOEXEC)?);
     (0..count).map(open).collect::<io::Result<Vec<_>>>().map(drop)
+}
+
+/// The number of the next descriptor, which is the lowest that is free: all below are in use. Two calls
+/// of the kernel, whatever is open.
+///
+/// # Errors
+/// There is none (`EMFILE`).
+pub fn next() -> io::Result<RawFd> {
+    Ok(eventfd(0, EventfdFlags::CLOEXEC)?.as_raw_fd())
 }
 
 /// Raises the soft limit to the hard one; gives the limit as it was before.
@@ -112,7 +121,7 @@ pub fn check_inherited(descriptor: RawFd) -> io::Result<()> {
 #[cfg(test)]
 #[cfg(not(miri))]
 mod tests {
-    use super::{Inherited, check_inherited, in_use, limit, raise_limit};
+    use super::{Inherited, check_inherited, in_use, limit, next, raise_limit};
     use std::io::Read as _;
     use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 
@@ -145,7 +154,7 @@ mod tests {
     fn open_descriptors_are_counted_and_looked_at() {
         let pipe = std::io::pipe().unwrap();
         // Other tests open and close theirs meanwhile.
-        assert!(in_use().unwrap() >= 5);
+        assert!(in_use().unwrap() >= 5 && next().unwrap() > 2);
         check_inherited(pipe.0.as_raw_fd()).unwrap();
         assert!(check_inherited(1_000_000).is_err());
     }

@@ -38,7 +38,8 @@ pub enum Overlong {
     Skip,
 }
 
-/// What to do with a newcomer when there are as many conversations as may be.
+/// What to do with a newcomer when there are as many conversations as may be, when a thread is late for
+/// its work by more than [`Limits::lag`], or when nine tenths of the descriptors are in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
@@ -106,6 +107,10 @@ pub struct Limits {
     /// anything is read, and one is cut whose peer does nothing; above 97 % the one that holds most is. What
     /// handlers keep is theirs, and not counted.
     pub memory: Limit<usize>,
+    /// How late an I/O thread may be for its work before it takes fewer newcomers, down to four in a tenth
+    /// of a second; 100 ms. The others wait in the kernel's queue or come to other threads; where newcomers do not
+    /// wait, they are turned away.
+    pub lag: Limit<Duration>,
     /// Asynchronous answers at work per conversation before reading stops; 32, up to where polling
     /// them all is fastest.
     pub in_flight: usize,
@@ -165,6 +170,7 @@ impl Default for Limits {
             reply_bytes: 1 << 20,
             unsent_bytes: 128 << 10,
             memory: Limit::At(1 << 30),
+            lag: Limit::At(Duration::from_millis(100)),
             in_flight: 32,
             inbox: 64,
             first_message: Limit::Off,

@@ -28,6 +28,8 @@ use crate::{Code, Endpoint, WhenFull, listen};
 
 /// Connections taken before other work of the thread has its turn.
 const BURST: usize = 16;
+/// The same where newcomers do not wait: whoever is not let in shall hear it before the next turn.
+const BURST_AT_ONCE: usize = 1024;
 /// First and longest pause of a listener when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -54,7 +56,7 @@ pub(crate) async fn accept(
             () = door.worker.shared.shut() => return Ok(()),
             ready = listener.readable() => ready?,
         };
-        for _ in 0..BURST {
+        for _ in 0..door.burst() {
             let Some(permit) = door.permit_first().await else { return Ok(()) };
             match ready.accept().transpose() {
                 Some(accepted) => door.take(accepted, permit).await?,
@@ -136,7 +138,7 @@ impl Door {
             true => shared.admission.trusts(&remote).map(|()| None),
             false => self.worker.admit(&remote),
         };
-        let ticket = match admitted {
+        let ticket = match admitted.and_then(|ticket| self.bears(&accepted).map(|()| ticket)) {
             Ok(ticket) => ticket,
             Err(refusal) => return self.turn_away(accepted, &remote, refusal),
         };
@@ -158,19 +160,47 @@ impl Door {
         self.place(Arrival { listener, accepted, local, permit, ticket, client: None });
     }
 
+    /// Can the server bear one more? Where newcomers wait, that was settled before this one was taken.
+    fn bears(&self, accepted: &Accepted) -> Result<(), Refusal> {
+        let shared = &self.worker.shared;
+        let is_touched = shared.reserve.is_touched(accepted.descriptor());
+        if self.waits() {
+            return Ok(());
+        }
+        if is_touched {
+            return Err(Refusal::Descriptors(shared.reserve.mark()));
+        }
+        let busy = Refusal::Busy(self.worker.lag.limit_ms());
+        self.worker.takes_another().then_some(()).ok_or(busy)
+    }
+
     pub(crate) fn turn_away(&self, accepted: Accepted, remote: &Endpoint, refusal: Refusal) {
         self.worker.refuse(refusal, remote);
-        self.worker.turn_away(accepted);
+        // The close path takes a turn behind the work that is late already: the end would come later.
+        if !matches!(refusal, Refusal::Busy(_)) {
+            self.worker.turn_away(accepted);
+        }
     }
 
     /// What has to be there before a connection is taken: a permit where newcomers wait, nothing where
     /// they do not. None if nobody is let in any more.
     async fn permit_first(&self) -> Option<Option<OwnedSemaphorePermit>> {
         self.room().await;
-        match self.worker.context.limits.when_full {
-            WhenFull::Wait => self.permit().await.map(Some),
-            _ => (!self.worker.shared.permits.is_closed()).then_some(None),
+        if !self.waits() {
+            return (!self.worker.shared.permits.is_closed()).then_some(None);
         }
+        self.worker.be_in_time().await;
+        self.worker.spare_descriptors().await;
+        self.permit().await.map(Some)
+    }
+
+    /// Do newcomers wait where there is no room?
+    fn waits(&self) -> bool {
+        self.worker.context.limits.when_full == WhenFull::Wait
+    }
+
+    fn burst(&self) -> usize {
+        if self.waits() { BURST } else { BURST_AT_ONCE }
     }
 
     /// Waits while the memory of the server is taken: newcomers stay in the kernel's queue.
@@ -206,7 +236,10 @@ impl Door {
     fn place(&self, arrival: Arrival) {
         let shared = &self.worker.shared;
         let own = shared.loads[self.worker.index].load(Relaxed);
-        let least = shared.loads.iter().enumerate().min_by_key(|(_, load)| load.load(Relaxed));
+        let limit = self.worker.context.limits.lag.at();
+        let on_time = |(thread, _): &(usize, _)| !shared.pulses[*thread].is_late(limit);
+        let others = shared.loads.iter().enumerate().filter(on_time);
+        let least = others.min_by_key(|(_, load)| load.load(Relaxed));
         if let Some((other, load)) = least
             && own > load.load(Relaxed) + 4 + load.load(Relaxed) / 8
         {

@@ -59,6 +59,10 @@ pub(crate) enum Refusal {
     Full(usize),
     /// There are as many conversations as may be, and it had not begun one when somebody else came.
     Shed(usize),
+    /// The thread is late for its work by more than so many milliseconds.
+    Busy(u64),
+    /// So many descriptors are in use.
+    Descriptors(u64),
     /// Its source has too much.
     Source(Excess),
     /// It does not begin with a PROXY header.
@@ -70,7 +74,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    const KINDS: usize = 13;
+    const KINDS: usize = 15;
 
     /// Name and value of the limit, as events tell them, and the place among the tallies.
     fn limit(self) -> (&'static str, u64, usize) {
@@ -89,14 +93,16 @@ impl Refusal {
             Self::Handshake(Code::HandshakeTimeout) => ("tls-handshake", 0, 10),
             Self::Handshake(_) => ("tls-handshake", 0, 11),
             Self::Shed(most) => ("conversations", most as u64, 12),
+            Self::Busy(limit_ms) => ("lag", limit_ms, 13),
+            Self::Descriptors(most) => ("descriptors", most, 14),
         }
     }
 
     pub(crate) fn code(self) -> Code {
         match self {
             Self::Access | Self::Direct => Code::NotAllowed,
-            Self::Full(_) => Code::Full,
             Self::Shed(_) => Code::Shed,
+            Self::Full(_) | Self::Busy(_) | Self::Descriptors(_) => Code::Full,
             Self::Source(_) => Code::RateLimited,
             Self::Header => Code::BadProxyHeader,
             Self::Late(_) => Code::HandshakeTimeout,

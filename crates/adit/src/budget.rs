@@ -19,9 +19,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Limits;
-use crate::admission::TELL_EVERY;
 use crate::event::{Action, What};
-use crate::observe::{Observers, now};
+use crate::observe::{Observers, Seldom, now};
 use crate::worker::{Mail, Mailbox};
 
 /// What a conversation costs that holds nothing: its task, its place in the books, its socket.
@@ -63,8 +62,8 @@ pub(crate) struct Budget {
     /// The order to shed is on its way.
     is_shedding: AtomicBool,
     mailboxes: Box<[Mailbox]>,
-    /// When each measure was last told of, in milliseconds, plus one.
-    told: [AtomicU64; 3],
+    /// Of each measure.
+    told: [Seldom; 3],
     /// Cut since that was last told.
     cut: AtomicU64,
 }
@@ -177,11 +176,7 @@ impl Budget {
         if let Measure::Cut = measure {
             self.cut.fetch_add(1, Relaxed);
         }
-        let now_ms = now_ms() + 1;
-        let told = &self.told[measure as usize];
-        let last = told.load(Relaxed);
-        let is_due = last == 0 || u128::from(now_ms - last.min(now_ms)) >= TELL_EVERY.as_millis();
-        if !is_due || told.compare_exchange(last, now_ms, Relaxed, Relaxed).is_err() {
+        if !self.told[measure as usize].is_due() {
             return;
         }
         let (action, count) = match measure {

@@ -1,9 +1,11 @@
 //! Observers: who is told what happens. Costs nothing when nobody is.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::admission::TELL_EVERY;
 use crate::endpoint::Endpoint;
 use crate::event::{Call, Event, Role, What};
 
@@ -51,6 +53,23 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for Told<F> {
 pub(crate) fn now() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
+}
+
+/// What is told by several threads, and by all of them together at most every 6 s.
+#[derive(Default)]
+pub(crate) struct Seldom {
+    /// When it was told last, in milliseconds, plus one.
+    told: AtomicU64,
+}
+
+impl Seldom {
+    /// May it be told now? Then it counts as told.
+    pub(crate) fn is_due(&self) -> bool {
+        let now_ms = u64::try_from(now().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        let last = self.told.load(Relaxed);
+        let is_due = last == 0 || u128::from(now_ms.saturating_sub(last)) >= TELL_EVERY.as_millis();
+        is_due && self.told.compare_exchange(last, now_ms, Relaxed, Relaxed).is_ok()
+    }
 }
 
 /// The observers of one server or client.

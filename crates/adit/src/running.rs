@@ -74,6 +74,9 @@ pub struct Stats {
     pub overflowed: u64,
     /// Bytes that conversations hold in buffers now; see [`Limits::memory`].
     pub held: u64,
+    /// How late the I/O thread is that is latest: the 99th percentile of the last seconds with connections,
+    /// or for how long it has been held up now; see [`Limits::lag`].
+    pub lag: Duration,
     /// Bytes received and written by conversations that have ended; none if programs had their sockets, whose
     /// bytes nobody counts.
     pub bytes: Option<(u64, u64)>,
@@ -234,6 +237,7 @@ impl<K: Kind> ThreadParts<K> {
         room::attend(self.shared.mailboxes[self.index].clone());
         let context = Context::new(self.limits, self.observers, self.totals);
         let worker = Worker::new(self.index, self.shared, Rc::new(context));
+        tokio::task::spawn_local(Rc::clone(&worker).keep_time());
         let service = Rc::new(self.kind.thread());
         let parts = self.parts.into_iter().enumerate();
         let welcomes = parts.map(|(index, part)| part(index, &service, &worker)).collect();
@@ -379,6 +383,7 @@ impl Running {
             dropped: totals.dropped.load(Relaxed),
             overflowed: totals.overflowed.load(Relaxed),
             held: self.shared.budget.held() as u64,
+            lag: self.shared.lag(),
             bytes: totals.bytes(),
         }
     }

@@ -20,8 +20,11 @@ use crate::conn::Io;
 use crate::context::Context;
 use crate::idle::{Entry, IdleBook, Stage};
 use crate::introduction::greet;
+use crate::lag::{Lag, Pulse};
 use crate::lobby::LOBBY;
+use crate::observe::Seldom;
 use crate::peer::{Desk, Peer};
+use crate::reserve::Reserve;
 use crate::throttle::Meters;
 use crate::{AccessList, Blame, Code, Endpoint, Error, Limit, Limits, WhenFull, room, tls};
 
@@ -30,6 +33,11 @@ pub(crate) struct Shared {
     /// Conversations per thread, those on their way to it included.
     pub(crate) loads: Box<[AtomicUsize]>,
     pub(crate) mailboxes: Box<[Mailbox]>,
+    /// How late each thread is.
+    pub(crate) pulses: Box<[Pulse]>,
+    pub(crate) lag_told: Seldom,
+    /// Descriptors that newcomers may not have.
+    pub(crate) reserve: Reserve,
     /// One permit per connection; taken before accept.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) permits_max: usize,
@@ -79,6 +87,9 @@ impl Shared {
         Self {
             budget: Arc::new(Budget::new(limits, permits_max.saturating_mul(cost), &mailboxes)),
             loads: mailboxes.iter().map(|_| AtomicUsize::new(0)).collect(),
+            pulses: mailboxes.iter().map(|_| Pulse::new()).collect(),
+            lag_told: Seldom::default(),
+            reserve: Reserve::new(),
             mailboxes: mailboxes.into(),
             permits: Arc::new(Semaphore::new(permits_max.min(Semaphore::MAX_PERMITS))),
             permits_max,
@@ -136,9 +147,14 @@ impl Shared {
         self.loads.iter().map(|load| load.load(Relaxed)).sum()
     }
 
+    /// Nobody is here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live() == 0 && self.unclosed.load(Acquire) == 0
+    }
+
     /// Nobody is here and nobody can come any more.
     pub(crate) fn is_deserted(&self) -> bool {
-        self.doors.load(Acquire) == 0 && self.live() == 0 && self.unclosed.load(Acquire) == 0
+        self.doors.load(Acquire) == 0 && self.is_empty()
     }
 
     pub(crate) fn open_door(&self) {
@@ -241,6 +257,8 @@ pub(crate) struct Worker {
     pub(crate) context: Rc<Context>,
     pub(crate) desks: RefCell<HashMap<u64, Rc<Desk>>>,
     order: watch::Sender<Order>,
+    /// How late this thread is.
+    pub(crate) lag: Lag,
     /// Who may come.
     pub(crate) access: RefCell<Option<Arc<AccessList>>>,
 }
@@ -249,12 +267,17 @@ impl Worker {
     pub(crate) fn new(index: usize, shared: Arc<Shared>, context: Rc<Context>) -> Rc<Self> {
         let (order, _) = watch::channel(Order::Serve);
         let access = RefCell::new(shared.admission.access.clone());
-        Rc::new(Self { index, shared, context, desks: RefCell::default(), order, access })
+        let (desks, lag) = (RefCell::default(), Lag::new(context.limits.lag.at()));
+        Rc::new(Self { index, shared, context, desks, order, lag, access })
     }
 
     /// The course of this thread and its changes.
     pub(crate) fn orders(&self) -> watch::Receiver<Order> {
         self.order.subscribe()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.order.borrow() == Order::Drain
     }
 
     /// Answers the mail of this thread until the server is gone.
@@ -303,7 +326,7 @@ impl Worker {
         let (limits, budget) = (&self.context.limits, &self.shared.budget);
         let desk = Desk::bounded((limits, budget), mark, throttle);
         // Accepted or handed over after the order: nobody would tell it any more.
-        if *self.order.borrow() == Order::Drain {
+        if self.is_draining() {
             desk.end();
         }
         self.desks.borrow_mut().insert(number, Rc::clone(&desk));

@@ -1,15 +1,18 @@
-//! Overload: what a server does when those it serves hold more memory than it may spend.
+//! Overload: what a server does when those it serves hold more memory than it may spend, or keep its
+//! threads.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use adit::prelude::*;
-use adit::{Endpoint, Running};
-use common::{DEADLINE, ask, client, watch};
+use adit::{Endpoint, Running, WhenFull};
+use common::{DEADLINE, Seen, ask, client, read_lines, watch};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// What the server may spend; 64 conversations take 256 KiB of it.
@@ -145,7 +148,7 @@ fn silent_peers_with_half_a_message_keep_newcomers_out_for_seconds_at_most() {
     }
     let mut newcomer = client(server.addr(0));
     newcomer.write_all(b"at last\n").unwrap();
-    assert_eq!(common::read_lines(&mut newcomer, 1), ["at last"]);
+    assert_eq!(read_lines(&mut newcomer, 1), ["at last"]);
     assert_eq!(seen.next_close(), "shed");
     assert!(server.stats().held > 0, "no more go than have to");
 }
@@ -228,5 +231,95 @@ fn settle(server: &Running) {
     while before != server.stats().held {
         before = server.stats().held;
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A server whose handler keeps its thread, where it is asked to, until the test lets go of it.
+fn held_up(limits: Limits, threads: usize) -> (Running, Seen, Release) {
+    let (release, held) = sync_channel::<()>(1);
+    let held = Arc::new(Mutex::new(held));
+    let (observer, seen) = watch();
+    let upper = fast(move |msg, out| {
+        if msg == b"hold" {
+            // Ends too when the test has.
+            let _ended = held.lock().unwrap().recv_timeout(DEADLINE);
+        }
+        out.send(msg.to_ascii_uppercase());
+    });
+    let server = Server::new(upper).limits(limits).observe(observer).threads(threads);
+    (server.listen("tcp://127.0.0.1:0", Lines::new()).start().unwrap(), seen, release)
+}
+
+type Release = SyncSender<()>;
+
+/// Holds one thread up, and waits until that is seen from outside.
+fn hold(server: &Running) -> TcpStream {
+    let mut peer = client(server.addr(0));
+    peer.write_all(b"hold\n").unwrap();
+    let end = Instant::now() + DEADLINE;
+    while server.stats().lag <= 2 * LAG {
+        assert!(Instant::now() < end, "late by {:?}", server.stats().lag);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    peer
+}
+
+/// The default of `Limits::lag`.
+const LAG: Duration = Duration::from_millis(100);
+const NEWCOMERS: usize = 40;
+
+#[test]
+fn newcomers_are_taken_by_the_threads_that_are_not_held_up() {
+    let (server, _seen, release) = held_up(Limits::default(), 2);
+    let mut holding = hold(&server);
+    // None is given to the thread that has only one, since that one takes it whole.
+    let mut newcomers: Vec<_> = (0..NEWCOMERS).map(|_| client(server.addr(0))).collect();
+    for newcomer in &mut newcomers {
+        assert_eq!(ask(newcomer, "hello\n", 1), ["HELLO"]);
+    }
+    assert!(server.loads().contains(&1) && server.stats().lag > LAG);
+    release.send(()).unwrap();
+    assert_eq!(read_lines(&mut holding, 1), ["HOLD"]);
+}
+
+#[test]
+fn newcomers_of_a_thread_that_is_late_wait_and_are_served_in_the_end() {
+    let (server, seen, release) = held_up(Limits::default(), 1);
+    let mut holding = hold(&server);
+    let mut newcomers: Vec<_> = (0..NEWCOMERS).map(|_| client(server.addr(0))).collect();
+    release.send(()).unwrap();
+    assert_eq!(read_lines(&mut holding, 1), ["HOLD"]);
+    seen.wait_for("limit lag wait");
+    for newcomer in &mut newcomers {
+        assert_eq!(ask(newcomer, "hello\n", 1), ["HELLO"]);
+    }
+    assert_eq!(server.stats().refused, 0);
+}
+
+#[test]
+fn newcomers_of_a_thread_that_is_late_are_turned_away_where_they_do_not_wait() {
+    let limits = Limits { when_full: WhenFull::Refuse, ..Limits::default() };
+    let (server, seen, release) = held_up(limits, 1);
+    let mut holding = hold(&server);
+    let newcomers: Vec<_> = (0..NEWCOMERS).map(|_| client(server.addr(0))).collect();
+    release.send(()).unwrap();
+    assert_eq!(read_lines(&mut holding, 1), ["HOLD"]);
+    seen.wait_for("limit lag refuse");
+    let answered = newcomers.into_iter().filter_map(|mut newcomer| {
+        // Who was turned away may have been reset.
+        newcomer.write_all(b"hello\n").ok()?;
+        newcomer.read_exact(&mut [0; 6]).ok()
+    });
+    let answered = answered.count();
+    assert!((1..NEWCOMERS).contains(&answered), "{answered} of {NEWCOMERS}");
+    assert_eq!(server.stats().refused, (NEWCOMERS - answered) as u64);
+    // Soon it is calm again, and whoever comes is served.
+    let served = || {
+        let mut late = client(server.addr(0));
+        late.write_all(b"late\n").is_ok() && late.read_exact(&mut [0; 5]).is_ok()
+    };
+    let end = Instant::now() + DEADLINE;
+    while !served() {
+        assert!(Instant::now() < end, "nobody is let in any more");
     }
 }

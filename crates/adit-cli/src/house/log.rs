@@ -64,15 +64,26 @@ impl Log {
     }
 }
 
-/// Memory is short, and something is done about it.
-fn short(bytes: u64, action: Action, count: u64) -> String {
+/// Something is short, and something is done about it.
+fn wanting(name: &str, value: u64, action: Action, count: u64) -> String {
+    let short = match name {
+        "accept-queue" => {
+            return format!(
+                "adit: the queue of {value} waiting connections was full: {count} attempts to connect \
+                 were dropped, the clients try again (accept-queue)"
+            );
+        }
+        "lag" => format!("a thread is late for its work by more than {value} ms"),
+        "descriptors" => format!("{value} descriptors are in use, nine tenths"),
+        _ => format!("memory is short, of {}", size(value)),
+    };
     let done = match (action, count) {
         (Action::Wait, _) => "newcomers wait".to_owned(),
         (Action::Close, 1) => "cut the conversation that held most".to_owned(),
         (Action::Close, count) => format!("cut {count} that held most"),
         _ => "those that hold most are not read for now".to_owned(),
     };
-    format!("adit: memory is short, of {}: {done} (memory)", size(bytes))
+    format!("adit: {short}: {done} ({name})")
 }
 
 const SPEAKS_TLS: &str =
@@ -150,11 +161,12 @@ impl Observer for Log {
                     "adit: refused {count}{them}, {latest}from {peer}: {name}{value} (code={code})"
                 )
             }
-            What::Limit { name: "accept-queue", value, count, .. } => format!(
-                "adit: the queue of {value} waiting connections was full: {count} attempts to connect \
-                 were dropped, the clients try again (accept-queue)"
-            ),
-            What::Limit { name: "memory", value, action, count } => short(*value, *action, *count),
+            What::Limit {
+                name: name @ ("accept-queue" | "memory" | "lag" | "descriptors"),
+                value,
+                action,
+                count,
+            } => wanting(name, *value, *action, *count),
             What::Limit { name, value, action, count } if self.says_all => {
                 let of = if peer.is_empty() { String::new() } else { format!(" {peer}") };
                 format!("limit {name} {value}: {}{of}, {count} times", action.word())

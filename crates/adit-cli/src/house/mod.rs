@@ -165,12 +165,16 @@ fn report(servers: &[Running], voice: &Voice) {
         0 => String::new(),
         count => format!(" {count} found the accept queue full,"),
     };
+    let late = match total.lag.as_millis() {
+        0 => String::new(),
+        late => format!(" work late by {late} ms,"),
+    };
     let bytes = match total.bytes {
         Some((came, went)) => format!(", in {came} B, out {went} B"),
         None => String::new(),
     };
     voice.warn(&format!(
-        "{open} open, {conversations} in all, {failed} not clean, {refused} refused,{overflowed} \
+        "{open} open, {conversations} in all, {failed} not clean, {refused} refused,{overflowed}{late} \
          {dropped} messages dropped{bytes}"
     ));
 }
@@ -188,6 +192,7 @@ fn add(total: &mut adit::Stats, stats: &adit::Stats) {
     total.failed += stats.failed;
     total.refused += stats.refused;
     total.overflowed += stats.overflowed;
+    total.lag = total.lag.max(stats.lag);
     total.dropped += stats.dropped;
     let sum = |(a, b): (u64, u64), (c, d): (u64, u64)| (a + c, b + d);
     total.bytes = total.bytes.zip(stats.bytes).map(|(all, more)| sum(all, more));
