@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -241,4 +242,42 @@ fn a_relay_without_a_port_names_it_and_goes_on() {
     held.iter_mut().for_each(|client| drop(client.wait()));
     host.set("net.ipv4.ip_local_port_range", "40000 40063").unwrap();
     through().assert_clean("hello\n");
+}
+
+/// Row 22 of docs/reliability.md. On loopback nobody is counted: it takes a network.
+#[test]
+fn row_22_a_source_that_floods_is_turned_away_and_twenty_others_are_refused_nothing() {
+    let Some(net) = net() else { return };
+    let (flooding, asking, far) = (net.host().unwrap(), net.host().unwrap(), net.host().unwrap());
+    let links = [net.link(&flooding, &far).unwrap(), net.link(&asking, &far).unwrap()];
+    let words = ["serve", "upper", "0.0.0.0:7000", "--allow=0.0.0.0/0", "--print-addr", "--json"];
+    let server = Program::start(&mut adit_on(&far, &words));
+    server.out.wait_for("7000");
+    let [flooded, asked] = links.each_ref().map(|link| link.address(Side::Far));
+    let [flooder, asker] = links.each_ref().map(|link| link.address(Side::Near));
+    // Each of the others has an address of its own, and the server a way back.
+    let others = (1..=20).map(|last| Ipv4Addr::new(10, 99, 0, last)).collect::<Vec<_>>();
+    others.iter().for_each(|other| asking.add_address(*other).unwrap());
+    far.run(&["ip", "route", "add", "10.99.0.0/24", "via", &asker.to_string()]).unwrap();
+
+    let mut flood = flooding.command("bash");
+    let come = format!("while :; do exec 3<>/dev/tcp/{flooded}/7000; done 2>/dev/null");
+    flood.args(["-c", &come]);
+    let flood = Program::start(&mut flood);
+    let refused = "\"name\":\"conn-rate\"";
+    server.err.wait_for(refused);
+    for other in &others {
+        let (place, source) = (format!("{asked}:7000"), other.to_string());
+        let mut client = adit_on(&asking, &[&place, "-s", &source]);
+        run(&mut client, b"hello\n").assert_clean("HELLO\n");
+    }
+    flood.signal(Signal::KILL);
+    let mut server = server;
+    server.signal(Signal::TERM);
+    let ran = server.wait();
+    let limits = ran.err.lines().filter(|line| line.contains("\"ev\":\"limit\""));
+    let limits: Vec<_> = limits.collect();
+    let of_flooder = format!("\"peer\":\"{flooder}:");
+    assert!(limits.iter().all(|line| line.contains(&of_flooder)), "{limits:?}");
+    assert!(limits.iter().any(|line| line.contains(refused)), "{limits:?}");
 }
