@@ -80,14 +80,15 @@ fn lecture_s01_clients_that_leave_in_the_middle_do_not_end_the_server() {
 fn lecture_s01_with_64_descriptors_250_clients_are_all_served_in_the_end() {
     let script = "ulimit -n 64; exec \"$@\" 3>\"$READY\"";
     let mut server = Served::start(script, &["echo", "127.0.0.1:0", "--max-conns=off"]);
-    // More than the server has descriptors for: those it has no room for wait in the kernel's queue.
+    // More than the server has descriptors for: those it has no room for wait in the kernel's queue. A
+    // tenth is kept for other things.
     let mut clients: Vec<_> = (0..250).map(|_| connect(server.tcp())).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         client.write_all(format!("{number}\n").as_bytes()).unwrap();
     }
     // The first ones are served; with all the others waiting, the server has nothing to do. This sleep
     // measures and waits for nothing: 5 hundredths of the second are 5 % of a processor.
-    assert!(clients[40].peek(&mut [0; 2]).unwrap() > 0);
+    assert!(clients[20].peek(&mut [0; 2]).unwrap() > 0);
     let used = time_used(server.program.id());
     std::thread::sleep(Duration::from_secs(1));
     let used = time_used(server.program.id()) - used;
