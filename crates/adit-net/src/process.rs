@@ -88,6 +88,14 @@ pub fn has_terminal() -> bool {
     !matches!(open("/dev/tty", flags, Mode::empty()), Err(rustix::io::Errno::NXIO))
 }
 
+/// For how long this thread was ready to run while others had the processor, since it began (proc(5),
+/// `schedstat`); nothing where the kernel does not count it. Some microseconds of work.
+pub fn processor_waited() -> Duration {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let waited_ns = told.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
+    Duration::from_nanos(waited_ns.unwrap_or(0))
+}
+
 /// From now on nobody reads this process's memory but root: no dump is written of it, and no other process of
 /// its user may trace it (prctl(2), `PR_SET_DUMPABLE`). For whoever holds a secret.
 ///
@@ -125,9 +133,9 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 #[cfg(test)]
 #[cfg(not(miri))]
 mod tests {
-    use super::{catch, caught, getpid, ignored, is_ignored, kill_process};
+    use super::{catch, caught, getpid, ignored, is_ignored, kill_process, processor_waited};
     use rustix::process::Signal;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_signal_that_is_caught_is_heard_once() {
@@ -146,6 +154,20 @@ mod tests {
         for number in [0, -1, 32, Signal::KILL.as_raw()] {
             catch(number).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_thread_knows_for_how_long_others_had_its_processor() {
+        let processors = std::thread::available_parallelism().unwrap().get();
+        let busy = || {
+            let end = Instant::now() + Duration::from_millis(100);
+            while Instant::now() < end {}
+            processor_waited()
+        };
+        let threads: Vec<_> = (0..2 * processors).map(|_| std::thread::spawn(busy)).collect();
+        let waited: Duration = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        // Half of the time of each, if it was their processor alone.
+        assert!(waited > Duration::from_millis(10), "{waited:?}");
     }
 
     #[test]

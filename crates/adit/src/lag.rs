@@ -4,7 +4,8 @@
 //! as it is, everybody's next byte is too. While that is more than the limit, a beat takes fewer newcomers
 //! than the one before, the fewer the later it is, and never less than a few: a server whose work takes long
 //! is not closed by it. Below the limit it is one more, and well below it soon as many as come. So nobody
-//! has to guess how many conversations a machine can bear. A thread without conversations has no beat.
+//! has to guess how many conversations a machine can bear. What a thread is late because others have its
+//! processor does not count: no newcomer less would change that. A thread without conversations has no beat.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
+
+use adit_net::process::processor_waited;
 
 use crate::event::{Action, What};
 use crate::observe::now;
@@ -201,12 +204,15 @@ impl Worker {
             }
             let due = now() + BEAT;
             pulse.due.store(microseconds(due), Relaxed);
+            let before = processor_waited();
             sleep(BEAT).await;
             let late = now().saturating_sub(due);
+            // What others had the processor for would be as much with fewer newcomers.
+            let others = processor_waited().saturating_sub(before);
             lag.recent.borrow_mut().push(late);
             pulse.latest.store(microseconds(late), Relaxed);
             pulse.percentile.store(lag.recent.borrow().percentile(), Relaxed);
-            lag.law.set(lag.law.get().after(late, limit));
+            lag.law.set(lag.law.get().after(late.saturating_sub(others), limit));
         }
     }
 
