@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::io::Read;
+use std::process::Command;
 use std::time::Duration;
 
 use common::{
@@ -48,10 +49,11 @@ fn what_others_of_the_group_write_after_the_program_has_ended_arrives() {
 
 #[test]
 fn a_peer_that_takes_its_time_gets_all_that_they_write() {
-    const BYTES: usize = 5_000_000;
+    // More than the buffers between them hold.
+    const BYTES: usize = 20_000_000;
     // Longer than they may be silent: it is the peer that holds them up.
     let late = Duration::from_millis(2500);
-    let script = "head -c 5000000 /dev/zero & exit 0";
+    let script = "head -c 20000000 /dev/zero & exit 0";
     let server = serve(&["127.0.0.1:0", "--", "sh", "-c", script]);
     let mut stream = client(server.tcp());
     let host = tcp_host(move |mut stream| {
@@ -60,6 +62,16 @@ fn a_peer_that_takes_its_time_gets_all_that_they_write() {
     });
     run(&mut adit(&[&host.place(), "--", "sh", "-c", script]), b"").assert_clean("");
     assert_eq!((host.finish(), read_to_end(&mut stream).len()), (BYTES, BYTES));
+    nothing_is_left(&server);
+    // TLS takes what is written and holds it.
+    let server = serve(&["127.0.0.1:0", "--tls=auto", "--", "sh", "-c", script]);
+    let command = format!(
+        "'{}' {} --tls=insecure --recv-only --quiet | (sleep 2.5; wc -c)",
+        env!("CARGO_BIN_EXE_adit"),
+        server.tcp()
+    );
+    let ran = run(Command::new("sh").args(["-c", &command]), b"");
+    assert_eq!(ran.text().trim(), BYTES.to_string(), "{ran:?}");
     nothing_is_left(&server);
 }
 
@@ -77,7 +89,8 @@ fn what_others_of_the_group_add_to_a_datagram_is_in_the_answer() {
 
 #[test]
 fn with_fd_others_of_the_group_have_a_second() {
-    let script = "(sleep 0.1; echo late) & echo now";
+    // It writes when the program is gone.
+    let script = "(while kill -0 $$ 2>/dev/null; do sleep 0.01; done; echo late) & echo now";
     let server = serve(&["127.0.0.1:0", "--fd", "--", "sh", "-c", script]);
     let mut stream = client(server.tcp());
     finish(&stream);

@@ -26,6 +26,8 @@ pub(crate) struct Pump {
     rest: BytesMut,
     /// Anything was read since that was last asked.
     moved: bool,
+    /// TLS on the other side holds what was written, and nothing more is read before that is taken.
+    flushing: bool,
     /// The end was read, and is being passed on.
     ending: bool,
     holding: Option<Holding>,
@@ -37,7 +39,16 @@ impl Pump {
         // One of the two is the conversation, the other where it is carried on to.
         let holding = from.account.as_ref().or(to.account.as_ref()).map(Holding::new);
         let (from, to) = (Arc::clone(from), Arc::clone(to));
-        Self { from, to, rest: BytesMut::new(), moved: false, ending: false, holding, end: None }
+        Self {
+            from,
+            to,
+            rest: BytesMut::new(),
+            moved: false,
+            flushing: false,
+            ending: false,
+            holding,
+            end: None,
+        }
     }
 
     /// Carries what there is.
@@ -55,7 +66,7 @@ impl Pump {
 
     /// Was anything read since this was last asked, or is it the other side that takes no more?
     pub(crate) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved) || !self.rest.is_empty()
+        std::mem::take(&mut self.moved) || !self.rest.is_empty() || self.flushing
     }
 
     /// One read and one write, or the end.
@@ -70,7 +81,9 @@ impl Pump {
         if self.ending {
             return self.pass_end(cx).map(Some);
         }
-        if let Err(error) = ready!(self.to.poll_flush(cx)) {
+        let flushed = self.to.poll_flush(cx);
+        self.flushing = flushed.is_pending();
+        if let Err(error) = ready!(flushed) {
             return Poll::Ready(Some(End::Unwritable(error)));
         }
         let mut scratch = Scratch::take();
