@@ -221,6 +221,9 @@ impl Wire {
             return Poll::Pending;
         };
         self.finishers.wake_by_ref();
+        if finished.is_ok() {
+            self.end_stall();
+        }
         if !self.finished.swap(true, Relaxed) && finished.is_ok() {
             self.tell_end(at, Direction::Out);
         }
