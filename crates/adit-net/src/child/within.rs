@@ -126,11 +126,10 @@ impl Inside<'_> {
             if is_ready(SERVER) {
                 break;
             }
+            // First, while the list is that of these children in this order.
+            self.end_those_nobody_wants();
             if signalled {
                 self.reap();
-            } else {
-                // The list was made for these children, in this order.
-                self.end_those_nobody_wants();
             }
             self.kill_those_in_time();
             if asked && self.take_requests().is_none() {

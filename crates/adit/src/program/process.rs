@@ -60,6 +60,22 @@ struct Seat {
     unanswered: Arc<AtomicUsize>,
 }
 
+/// One of those places, for as long as it lives.
+struct Unanswered(Arc<AtomicUsize>);
+
+impl Unanswered {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Program {
     /// Starts a process for a connection, whose addresses are in its environment. Its standard input
     /// and output are [`Process::take_io`]: carrying bytes is the caller's part.
@@ -93,12 +109,12 @@ impl Program {
         variables: &[u8],
         socket: Option<&OwnedFd>,
     ) -> Result<Process, Failed> {
-        let seat = self.seat().await?;
+        let mut seat = self.seat().await?;
         let until = Instant::now() + ANSWERED_WITHIN;
         let unanswered = || self.unanswered(socket);
-        let asked = timeout_at(until, self.ask((variables, socket), seat)).await;
-        let mut process = asked.map_err(|_late| unanswered())??;
         for _ in 0..TRIES_MAX {
+            let asked = timeout_at(until, self.ask((variables, socket), seat)).await;
+            let mut process = asked.map_err(|_late| unanswered())??;
             match timeout_at(until, poll_fn(|cx| process.poll_taken(cx))).await {
                 Ok(true) => return Ok(process),
                 Ok(false) => {}
@@ -108,10 +124,11 @@ impl Program {
                 }
             }
             // The guard has died with the request: nothing was started.
-            let Some(rest) = process.rest.take() else { break };
-            process = self.ask((variables, socket), rest.seat).await?;
+            let Some(rest) = process.rest.take() else { return Ok(process) };
+            seat = rest.seat;
         }
-        Ok(process)
+        let text = format!("cannot run {}: its guard is killed each time", self.shown());
+        Err(Failed { code: crate::Code::CannotRun, text })
     }
 
     /// Waits until one more may run; not for long where it is a silent guard that keeps places taken.
@@ -298,9 +315,8 @@ impl Drop for Process {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 if timeout(patience, poll_fn(|cx| rest.poll_gone(cx))).await.is_err() {
-                    rest.seat.unanswered.fetch_add(1, Relaxed);
+                    let _silent = Unanswered::new(&rest.seat.unanswered);
                     poll_fn(|cx| rest.poll_gone(cx)).await;
-                    rest.seat.unanswered.fetch_sub(1, Relaxed);
                 }
             });
         }
