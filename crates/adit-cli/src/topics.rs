@@ -152,7 +152,8 @@ A program in any language, one process for each connection or datagram:
   ADIT_SCHEME ADIT_CONN ADIT_PEER_ADDR ADIT_PEER_PORT ADIT_LOCAL_ADDR ADIT_LOCAL_PORT.
   It has descriptors 0, 1 and 2 and a process group. The group ends with the conversation: SIGTERM,
   then SIGKILL. Once the program has ended, others of its group may write on: a second without a
-  word is the end. Nothing it has started outlives the server, not even by kill -9.
+  word is the end (with --fd a second in any case). Nothing it has started outlives the server, not
+  even by kill -9.
 ";
 
 const SERVICE: &str = "\

@@ -96,6 +96,24 @@ fn of_tls(code: Code, text: &str) -> String {
     format!("adit: {} (code={code})", text.replace(['\n', '\t'], " "))
 }
 
+/// Bytes of a conversation; of a socket that a program has they are not known.
+fn counts(bytes: (Option<u64>, Option<u64>)) -> String {
+    match bytes {
+        (Some(came), Some(went)) => format!("  in {}  out {}", size(came), size(went)),
+        _ => String::new(),
+    }
+}
+
+/// Who was not let in: one, or so many of which the latest is known.
+fn refused(peer: &str, is_datagram: bool, count: u64) -> String {
+    let one = if is_datagram { "a datagram" } else { "a connection" };
+    let many = if is_datagram { "datagrams" } else { "connections" };
+    match count {
+        1 => format!("{one}, from {peer}"),
+        _ => format!("{count} {many}, the latest from {peer}"),
+    }
+}
+
 /// How a client of TLS begins: a record with a handshake in it, whose first message is its greeting (RFC
 /// 8446, sections 4 and 5.1).
 fn is_client_hello(bytes: &[u8]) -> bool {
@@ -114,13 +132,7 @@ impl Observer for Log {
             What::Open { .. } if self.says_all => format!("+{number} {peer}"),
             What::Close { code, bytes_in, bytes_out, lasted } if self.says_all => {
                 let how = if code.is_clean() { String::new() } else { format!("  (code={code})") };
-                // Those of a socket that a program has are not known.
-                let counts = match (bytes_in, bytes_out) {
-                    (Some(came), Some(went)) => {
-                        format!("  in {}  out {}", size(*came), size(*went))
-                    }
-                    _ => String::new(),
-                };
+                let counts = counts((*bytes_in, *bytes_out));
                 format!("-{number} {peer}{counts}  {lasted:.1?}{how}")
             }
             What::Lost { code, unconfirmed, .. } => {
@@ -149,17 +161,8 @@ impl Observer for Log {
             What::Limit { name, value, action: Action::Refuse(code), count } => {
                 let value = if *value > 0 { format!(" {value}") } else { String::new() };
                 let is_datagram = event.peer.is_some_and(|peer| peer.transport().is_datagram());
-                let them = match (*count, is_datagram) {
-                    (1, false) => "a connection",
-                    (1, true) => "a datagram",
-                    (_, false) => "connections",
-                    (_, true) => "datagrams",
-                };
-                let latest = if *count == 1 { "" } else { "the latest " };
-                let count = if *count == 1 { String::new() } else { format!("{count} ") };
-                format!(
-                    "adit: refused {count}{them}, {latest}from {peer}: {name}{value} (code={code})"
-                )
+                let whom = refused(&peer, is_datagram, *count);
+                format!("adit: refused {whom}: {name}{value} (code={code})")
             }
             What::Limit {
                 name: name @ ("accept-queue" | "memory" | "lag" | "descriptors"),

@@ -1,9 +1,9 @@
 //! The sandbox of a program: how much it may use, what it may see of the machine, and what it may ask for.
 //!
 //! What it may use are limits of the kernel (setrlimit(2)), what it may see is a set of rules
-//! (landlock(7)), what it may not ask for is a list of calls (`calls`). All are made before the guard is forked, since that allocates and opens files; what is
-//! left for the child are a few calls with numbers (`confine`), and a program whose sandbox fails there
-//! is not run.
+//! (landlock(7)), what it may not ask for is a list of calls (`calls`). All are made before the guard is
+//! forked, since that allocates and opens files; what is left for the child are a few calls with numbers
+//! (`confine`), and a program whose sandbox fails there is not run.
 
 use std::fs::File;
 use std::io;

@@ -186,7 +186,7 @@ impl Program {
     /// Gives every process the socket of its connection itself, as tcpserver does: nothing is relayed,
     /// which costs less, and nothing is seen of it. Nobody counts its bytes, the limits on silence, stalls
     /// and bytes do not hold, and the close is the program's: one that leaves input unread resets the
-    /// connection.
+    /// connection. Others of the program's group have a second when it has ended, whether they write or not.
     /// `Limits::max_time`, the number of processes, and the end of the server hold. Connections only.
     #[must_use]
     pub fn takes_sockets(self) -> Self {
