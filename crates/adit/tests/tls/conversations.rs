@@ -7,6 +7,7 @@ use adit::prelude::*;
 use adit::tls::{ClientTls, ServerTls};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::common::{DEADLINE, watch};
 use crate::trust::{Authority, at, raw, wait};
@@ -260,32 +261,54 @@ fn what_is_unsent_when_the_writing_half_is_dropped_still_arrives_and_so_does_the
     assert_eq!(seen.wait_for("close").1, "close ok in 0 out 6000000");
 }
 
+/// Reads all but some, and after a pause the rest; waits then for longer than the limit, in which a stall
+/// that is over would be found.
+async fn read_and_wait(dial: Dial, place: String, (bytes, left): (usize, usize)) {
+    let mut conn = dial.connect(place).await.unwrap();
+    let mut came = vec![0; bytes];
+    conn.read_exact(&mut came[left..]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    conn.read_exact(&mut came[..left]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(4500)).await;
+    conn.write_all(b".").await.unwrap();
+    assert_eq!(conn.read(&mut [0]).await.unwrap(), 0);
+}
+
 #[test]
-fn a_pause_behind_a_slow_flush_is_no_stall() {
+fn a_pause_behind_a_slow_flush_or_end_is_no_stall() {
+    const BYTES: usize = 1 << 20;
     let trust = Authority::new();
-    let service = stream(async |conn: Conn| {
-        let (mut read, mut write) = conn.split();
-        write.write_all(&vec![b'x'; 6_000_000]).await?;
-        write.flush().await?;
-        // From here on nobody owes anybody anything.
-        let mut byte = [0];
-        read.read_exact(&mut byte).await?;
-        Ok(())
-    });
-    let limits = Limits { stall: Limit::At(Duration::from_secs(1)), ..Limits::default() };
-    let (observer, seen) = watch();
-    let server = Server::streams(service).observe(observer).limits(limits).tls(trust.server());
-    let server = server.listen("tls://127.0.0.1:0").start().unwrap();
-    wait(async {
-        let mut conn = trust.dial().connect(at(server.addr(0))).await.unwrap();
-        let mut came = vec![0; 6_000_000];
-        conn.read_exact(&mut came).await.unwrap();
-        // Longer than the limit, in which a stall that is over would be found.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        conn.write_all(b".").await.unwrap();
-        assert_eq!(conn.read(&mut [0]).await.unwrap(), 0);
-    });
-    assert_eq!(seen.wait_for("close").1, "close ok in 1 out 6000000");
+    for ends in [false, true] {
+        let service = stream(async move |conn: Conn| {
+            let (mut read, mut write) = conn.split();
+            write.write_all(&[b'x'; BYTES]).await?;
+            match ends {
+                true => write.shutdown().await?,
+                false => write.flush().await?,
+            }
+            // From here on nobody owes anybody anything.
+            let mut byte = [0];
+            read.read_exact(&mut byte).await?;
+            Ok(())
+        });
+        let limits = Limits { stall: Limit::At(Duration::from_secs(3)), ..Limits::default() };
+        let (observer, seen) = watch();
+        let server = Server::streams(service).observe(observer).limits(limits).tls(trust.server());
+        let server = server.listen("tls://127.0.0.1:0,sndbuf=16384").start().unwrap();
+        // Each reads up to another byte and waits: some of them while it is the end that is held up.
+        let peers: Vec<_> = (1..=24).map(|part| part * (16 << 10)).collect();
+        let (dial, place) = (trust.dial(), format!("{},rcvbuf=16384", at(server.addr(0))));
+        wait(async {
+            let mut talks = JoinSet::new();
+            for left in &peers {
+                talks.spawn(read_and_wait(dial.clone(), place.clone(), (BYTES, *left)));
+            }
+            talks.join_all().await;
+        });
+        for _ in &peers {
+            assert_eq!(seen.next_close(), "ok", "ends: {ends}");
+        }
+    }
 }
 
 #[test]
