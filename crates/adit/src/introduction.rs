@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::Endpoint;
-use crate::admission::{Refusal, Unclosed};
+use crate::admission::{Refusal, Ticket, Unclosed};
 use crate::conn::{Io, Socket};
 use crate::endpoint::Transport;
 use crate::event::What;
@@ -37,16 +37,26 @@ pub(crate) fn greet(worker: &Rc<Worker>, welcome: &Rc<dyn Welcome>, arrival: Arr
     let waiting = Waiting::new(&worker);
     tokio::task::spawn_local(async move {
         let unclosed = Unclosed::new(&worker.shared);
-        let proxy = remote_of(&arrival.accepted);
-        let introduced = pin!(introduce(&worker, arrival));
-        if let Some(arrival) = waiting.unless_shed(&proxy, introduced).await {
-            if !welcome.is_secured() {
-                worker.shared.let_in();
+        let Arrival { listener, accepted, local, permit, .. } = arrival;
+        let proxy = remote_of(&accepted);
+        let introduced = {
+            let introduced = pin!(introduce(&worker, accepted));
+            waiting.unless_shed(&proxy, introduced).await
+        };
+        match introduced {
+            Some(Introduced { accepted, ticket, client }) => {
+                if !welcome.is_secured() {
+                    worker.shared.let_in();
+                }
+                let arrival = Arrival { listener, accepted, local, permit, ticket, client };
+                waiting.end(|| {
+                    if let Some((socket, guest)) = receive(&worker, arrival, arrived) {
+                        welcome.welcome(&worker, Io::Plain(socket), guest);
+                    }
+                });
             }
-            waiting.end();
-            if let Some((socket, guest)) = receive(&worker, arrival, arrived) {
-                welcome.welcome(&worker, Io::Plain(socket), guest);
-            }
+            // In this order: nobody is chosen who has given his place back.
+            None => drop((waiting, permit)),
         }
         drop(unclosed);
     });
@@ -106,9 +116,17 @@ impl Waiting {
         Self { worker: Rc::clone(worker), entry, is_over: false }
     }
 
-    /// From now on a conversation counts it.
-    pub(crate) fn end(mut self) {
+    /// From now on the conversation counts it that `begin` begins.
+    ///
+    /// It may have been chosen in this very moment. Then somebody waits for a place, and another one goes for
+    /// him: one that is idle, or the conversation itself if there is none.
+    pub(crate) fn end(mut self, begin: impl FnOnce()) {
         self.is_over = true;
+        let was_chosen = self.entry.take().is_some_and(Entry::leave);
+        begin();
+        if was_chosen {
+            let _is_one = self.worker.shared.make_room();
+        }
     }
 
     /// What has to be done before a conversation; none if that fails, or somebody needs the place first.
@@ -138,9 +156,15 @@ impl Drop for Waiting {
     }
 }
 
+/// A connection whose header is read.
+struct Introduced {
+    accepted: Accepted,
+    ticket: Option<Ticket>,
+    client: Option<Endpoint>,
+}
+
 /// Reads the header and lets the client in that it names; none if it is turned away.
-async fn introduce(worker: &Rc<Worker>, arrival: Arrival) -> Option<Arrival> {
-    let Arrival { listener, accepted, local, permit, .. } = arrival;
+async fn introduce(worker: &Rc<Worker>, accepted: Accepted) -> Option<Introduced> {
     let proxy = remote_of(&accepted);
     let name = Name::of(&accepted);
     let io = Socket::watch(accepted).ok()?;
@@ -170,7 +194,7 @@ async fn introduce(worker: &Rc<Worker>, arrival: Arrival) -> Option<Arrival> {
         _ => worker.admit_through(client.as_ref().unwrap_or(&proxy), &proxy),
     };
     match admitted {
-        Ok(ticket) => Some(Arrival { listener, accepted, local, permit, ticket, client }),
+        Ok(ticket) => Some(Introduced { accepted, ticket, client }),
         Err(refusal) => {
             worker.refuse(refusal, client.as_ref().unwrap_or(&proxy));
             worker.turn_away(accepted);
@@ -270,4 +294,67 @@ fn unwatch(io: Socket, name: Name) -> Option<Accepted> {
         _ => return None,
     };
     unwatched.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Waiting;
+    use crate::context::{Context, Totals};
+    use crate::endpoint::{Endpoint, Place, Transport};
+    use crate::idle::{Entry, Stage};
+    use crate::observe::Observers;
+    use crate::worker::{Shared, Worker};
+    use crate::{Limits, WhenFull};
+    use std::future::ready;
+    use std::pin::pin;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    fn worker(once: bool) -> Rc<Worker> {
+        let limits = Limits { when_full: WhenFull::Shed, ..Limits::default() };
+        let (mailbox, _letters) = tokio::sync::mpsc::channel(1);
+        let shared = Arc::new(Shared::new(vec![mailbox], &limits, once, false, Default::default()));
+        let context = Context::new(limits, Observers::default(), Arc::new(Totals::default()));
+        Worker::new(0, shared, Rc::new(context))
+    }
+
+    fn conversation(worker: &Worker) -> Entry {
+        worker.shared.idle_book.as_ref().unwrap().enter(Stage::Conversation)
+    }
+
+    /// A newcomer that is chosen when all it owed has come; gives the conversation that it begins.
+    async fn begins_when_chosen(worker: &Rc<Worker>) -> Entry {
+        let waiting = Waiting::new(worker);
+        assert!(worker.shared.make_room());
+        let begun = pin!(ready(Some("begun")));
+        let remote = Endpoint::named(Transport::Memory, Place::Unnamed);
+        assert_eq!(waiting.unless_shed(&remote, begun).await, Some("begun"));
+        let mut begun = None;
+        waiting.end(|| begun = Some(conversation(worker)));
+        begun.unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_is_chosen_when_its_conversation_begins_has_another_one_go() {
+        let worker = worker(false);
+        let idle = conversation(&worker);
+        let begun = begins_when_chosen(&worker).await;
+        assert!(idle.mark().is_chosen() && !begun.mark().is_chosen());
+        drop(begun);
+        // Where nobody else is idle, it is the conversation itself.
+        let begun = begins_when_chosen(&worker).await;
+        assert!(begun.mark().is_chosen());
+        // Without a choice nobody goes.
+        let idle = conversation(&worker);
+        Waiting::new(&worker).end(|| ());
+        assert!(!idle.mark().is_chosen());
+    }
+
+    #[tokio::test]
+    async fn nobody_goes_for_somebody_who_is_not_let_in_any_more() {
+        let worker = worker(true);
+        let the_one = conversation(&worker);
+        worker.shared.let_in();
+        assert!(!worker.shared.make_room() && !the_one.mark().is_chosen());
+    }
 }

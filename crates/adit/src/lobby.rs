@@ -36,11 +36,8 @@ pub(crate) struct Newcomer {
 pub(crate) fn make_room(door: &Rc<Door>, newcomer: Newcomer) {
     let shared = &door.worker.shared;
     let refusal = Refusal::Full(shared.permits_max);
-    let room = shared.idle_book.as_ref().and_then(|book| {
-        let waits = Arc::clone(&shared.lobby).try_acquire_owned().ok()?;
-        book.make_room().then_some(waits)
-    });
-    let Some(waits) = room else {
+    let waits = Arc::clone(&shared.lobby).try_acquire_owned().ok();
+    let Some(waits) = waits.filter(|_| shared.make_room()) else {
         return door.turn_away(newcomer.accepted, &newcomer.remote, refusal);
     };
     let mut permit = Box::pin(Arc::clone(&shared.permits).acquire_owned());
@@ -52,8 +49,9 @@ pub(crate) fn make_room(door: &Rc<Door>, newcomer: Newcomer) {
         };
     }
     let door = Rc::clone(door);
+    // Counted from here on: before its task has its first turn, the last door may close.
+    let unclosed = Unclosed::new(&door.worker.shared);
     tokio::task::spawn_local(async move {
-        let unclosed = Unclosed::new(&door.worker.shared);
         match timeout(PATIENCE, permit).await {
             Ok(Ok(permit)) => door.let_in(newcomer, permit),
             _ => door.turn_away(newcomer.accepted, &newcomer.remote, refusal),

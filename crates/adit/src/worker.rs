@@ -118,6 +118,12 @@ impl Shared {
         }
     }
 
+    /// Has somebody go for a newcomer; false if nobody can, or nobody is let in any more.
+    pub(crate) fn make_room(&self) -> bool {
+        let is_wanted = || !self.permits.is_closed();
+        self.idle_book.as_ref().is_some_and(|book| book.make_room(is_wanted))
+    }
+
     /// Waits until nobody is let in any more; for ever without `once`.
     pub(crate) async fn shut(&self) {
         // Made before the look, so that a pulse in between is not missed.

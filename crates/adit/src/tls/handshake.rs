@@ -45,8 +45,7 @@ impl Welcome for Secured {
             match shaken {
                 Some(io) => {
                     worker.shared.let_in();
-                    waiting.end();
-                    inner.welcome(&worker, io, guest);
+                    waiting.end(|| inner.welcome(&worker, io, guest));
                 }
                 // In this order: nobody is chosen who has given his place back.
                 None => drop((waiting, guest)),
