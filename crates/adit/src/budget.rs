@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{
     AtomicBool, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -59,13 +59,19 @@ pub(crate) struct Budget {
     pub(crate) eased: Notify,
     /// Pulses when memory gets tight.
     tightened: Notify,
-    /// The order to shed is on its way.
-    is_shedding: AtomicBool,
-    mailboxes: Box<[Mailbox]>,
+    /// One for each thread.
+    posts: Box<[Post]>,
     /// Of each measure.
     told: [Seldom; 3],
     /// Cut since that was last told.
     cut: AtomicU64,
+}
+
+/// How a thread is told to shed.
+struct Post {
+    mailbox: Mailbox,
+    /// The order to shed waits there: a second one would say no more, and take the room of other mail.
+    is_sent: AtomicBool,
 }
 
 /// What is done about memory that is short.
@@ -75,7 +81,7 @@ pub(crate) enum Measure {
     Slow,
     /// Nobody is let in.
     Wait,
-    /// The one that holds most was cut.
+    /// Somebody was cut who held much.
     Cut,
 }
 
@@ -92,7 +98,9 @@ impl Budget {
     /// A budget for buffers, which is what `limits` leave beside conversations that cost so much in all.
     pub(crate) fn new(limits: &Limits, base: usize, mailboxes: &[Mailbox]) -> Self {
         let bytes = bytes_of(limits).map(|bytes| bytes.saturating_sub(base).max(bytes / 2));
-        Self { mailboxes: mailboxes.into(), ..Self::of(bytes) }
+        let post =
+            |mailbox: &Mailbox| Post { mailbox: mailbox.clone(), is_sent: AtomicBool::new(false) };
+        Self { posts: mailboxes.iter().map(post).collect(), ..Self::of(bytes) }
     }
 
     fn of(bytes: Option<usize>) -> Self {
@@ -103,8 +111,7 @@ impl Budget {
             parked: Mutex::default(),
             eased: Notify::new(),
             tightened: Notify::new(),
-            is_shedding: AtomicBool::new(false),
-            mailboxes: Box::default(),
+            posts: Box::default(),
             told: Default::default(),
             cut: AtomicU64::new(0),
         }
@@ -188,9 +195,13 @@ impl Budget {
         observers.emit(|| What::Limit { name: "memory", value, action, count });
     }
 
-    /// A thread has read the order to shed: the next one may be sent.
-    pub(crate) fn take_order(&self) {
-        self.is_shedding.store(false, Release);
+    /// This thread has read the order to shed: the next one may be sent. To be called before it looks what
+    /// there is.
+    pub(crate) fn take_order(&self, thread: usize) {
+        if let Some(post) = self.posts.get(thread) {
+            // Whoever has grown and not sent another one is seen by that look.
+            let _was_sent = post.is_sent.swap(false, AcqRel);
+        }
     }
 
     fn grow(&self, bytes: usize) {
@@ -199,11 +210,13 @@ impl Budget {
         if before < mark && before.saturating_add(bytes) >= mark {
             self.tightened.notify_waiters();
         }
-        if self.is_over() && !self.is_shedding.swap(true, Acquire) {
-            let sent = self.mailboxes.iter().map(|mailbox| mailbox.try_send(Mail::Lighten));
+        if !self.is_over() {
+            return;
+        }
+        for post in &self.posts {
             // A thread whose mailbox is full is asked again by the next one that grows.
-            if sent.filter(Result::is_err).count() > 0 {
-                self.take_order();
+            if !post.is_sent.swap(true, AcqRel) && post.mailbox.try_send(Mail::Lighten).is_err() {
+                post.is_sent.store(false, Release);
             }
         }
     }
@@ -391,6 +404,7 @@ impl Drop for Holding {
 #[cfg(test)]
 mod tests {
     use super::{Account, Budget, Holding, conversations_of, cost};
+    use crate::{Limit, Limits};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::{Wake, Waker};
@@ -451,6 +465,26 @@ mod tests {
             assert_eq!(Arc::strong_count(&count), 1, "its waker is kept");
         }
         assert!(lasting.has_to_wait(Waker::noop()));
+    }
+
+    #[test]
+    fn each_thread_has_one_order_at_most_in_its_mailbox_whoever_else_reads_his() {
+        let (mailboxes, mut letters): (Vec<_>, Vec<_>) =
+            (0..2).map(|_| tokio::sync::mpsc::channel(8)).unzip();
+        let limits = Limits { memory: Limit::At(1000), ..Limits::default() };
+        let budget = Arc::new(Budget::new(&limits, 0, &mailboxes));
+        let mut holding = Holding::new(&Account::new(&budget));
+        for bytes in 951..1000 {
+            holding.set(bytes);
+            // The first one reads what it is sent, the second one is held up.
+            while letters[0].try_recv().is_ok() {
+                budget.take_order(0);
+            }
+        }
+        assert_eq!((letters[0].len(), letters[1].len()), (0, 1));
+        budget.take_order(1);
+        holding.set(1000);
+        assert_eq!((letters[0].len(), letters[1].len()), (1, 2), "the next order is sent");
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Worker {
     /// back before the next one is looked at.
     pub(crate) fn lighten(&self) {
         let budget = &self.shared.budget;
-        budget.take_order();
+        budget.take_order(self.index);
         let is_going = |desk: &Rc<Desk>| desk.is_shed() && held(desk) > 0;
         if !budget.is_over() || self.desks.borrow().values().any(is_going) {
             return;
