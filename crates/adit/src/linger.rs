@@ -6,12 +6,15 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, timeout_at};
 
 use crate::buffers::Scratch;
+use crate::peer::Desk;
 use crate::transport::Transport;
 use crate::{Code, Limits};
 
@@ -44,6 +47,16 @@ impl LingerLimits {
         let total = Duration::from_millis(200);
         Self { idle: total, total, bytes: 64 << 10 }
     }
+}
+
+/// A part of a close that holds memory which others need more: none once the conversation is cut.
+pub(crate) async fn unless_shed<T>(desk: &Desk, close: impl Future<Output = T>) -> Option<T> {
+    let mut close = pin!(close);
+    poll_fn(|cx| {
+        desk.attend(cx.waker());
+        if desk.is_shed() { Poll::Ready(None) } else { close.as_mut().poll(cx).map(Some) }
+    })
+    .await
 }
 
 /// Ends our direction, within `limits.total`.

@@ -113,18 +113,22 @@ pub(crate) async fn run<S: StreamService>(
     let code = serve(&*service, &wire, &peer, &context).await;
     cut.code = code;
     let limits = LingerLimits::after(code, &context.limits);
-    let mut share = Share(Arc::clone(&wire));
-    if peer.desk().is_shed() {
+    let (mut share, desk) = (Share(Arc::clone(&wire)), peer.desk());
+    let is_over = is_broken(code) || wire.aborted.load(Relaxed);
+    let finished = !is_over
+        && linger::unless_shed(desk, linger::finish(&mut share, limits))
+            .await
+            .is_some_and(|end| end.is_ok());
+    free_slot();
+    let confirmed = match finished {
+        true if wire.peer_ended.load(Relaxed) => Some(0),
+        true => linger::unless_shed(desk, linger::linger(&mut share, limits)).await,
+        false => None,
+    };
+    if desk.is_shed() {
         wire.abort();
     }
-    let is_over = is_broken(code) || wire.aborted.load(Relaxed);
-    let finished = !is_over && linger::finish(&mut share, limits).await.is_ok();
-    free_slot();
-    let unconfirmed = match finished {
-        true if wire.peer_ended.load(Relaxed) => 0,
-        true => linger::linger(&mut share, limits).await,
-        false => share.unacknowledged(),
-    };
+    let unconfirmed = confirmed.unwrap_or_else(|| share.unacknowledged());
     if !finished {
         wire.give_up();
     }

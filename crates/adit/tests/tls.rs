@@ -7,6 +7,8 @@ mod common;
 mod conversations;
 #[path = "tls/handshakes.rs"]
 mod handshakes;
+#[path = "tls/memory.rs"]
+mod memory;
 #[path = "tls/relays.rs"]
 mod relays;
 #[path = "tls/trust.rs"]

@@ -68,17 +68,21 @@ pub(crate) async fn run<T: Transport, C: Codec, H: Handler>(
     let mut owed = Owed { closed: Some(closed), peer: &peer, context: &context };
 
     let limits = LingerLimits::after(code, &context.limits);
-    let is_shed = peer.desk().is_shed();
-    if is_shed {
+    let desk = peer.desk();
+    let finished = !is_broken(code)
+        && linger::unless_shed(desk, linger::finish(&mut io, limits))
+            .await
+            .is_some_and(|end| end.is_ok());
+    free_slot();
+    let confirmed = match finished {
+        true if peer_has_ended => Some(0),
+        true => linger::unless_shed(desk, linger::linger(&mut io, limits)).await,
+        false => None,
+    };
+    if desk.is_shed() {
         io.abort();
     }
-    let finished = !is_shed && !is_broken(code) && linger::finish(&mut io, limits).await.is_ok();
-    free_slot();
-    let unconfirmed = match finished {
-        true if peer_has_ended => 0,
-        true => linger::linger(&mut io, limits).await,
-        false => io.unacknowledged(),
-    };
+    let unconfirmed = confirmed.unwrap_or_else(|| io.unacknowledged());
     let close = (Call::Close, io.descriptor());
     drop(io);
     context.observers.call(Some((peer.number(), peer.remote())), close, None);

@@ -137,7 +137,9 @@ impl Session {
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let finished = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.count();
+        finished
     }
 
     fn count(&mut self) {

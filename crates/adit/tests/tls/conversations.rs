@@ -22,34 +22,6 @@ fn bytes(count: u32, modulus: u32) -> Vec<u8> {
 }
 
 #[test]
-fn what_tls_holds_for_a_peer_that_does_not_read_counts_against_the_memory() {
-    let trust = Authority::new();
-    let (stall, is_stalled) = sync_channel(1);
-    // Holds nothing itself: what does not go out is held by TLS.
-    let flood = stream(async move |mut conn: Conn| {
-        loop {
-            let written = conn.write_all(&[b'x'; 30_000]);
-            match tokio::time::timeout(Duration::from_millis(100), written).await {
-                Ok(written) => written?,
-                Err(_late) => drop(stall.try_send("stalled")),
-            }
-        }
-    });
-    let server = Server::streams(flood).tls(trust.server()).listen("tls://127.0.0.1:0");
-    let server = server.start().unwrap();
-    wait(async {
-        let peer = raw(&trust.client(), server.addr(0)).await.unwrap();
-        is_stalled.recv_timeout(DEADLINE).unwrap();
-        let held = server.stats().held;
-        assert!((1..=64 << 10).contains(&held), "{held} B");
-        drop(peer);
-        while server.stats().held > 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-}
-
-#[test]
 fn a_handler_is_served_over_tcp_and_unix_to_both_clients() {
     let trust = Authority::new();
     let path = format!("tls+unix:{}", trust.join("socket"));
