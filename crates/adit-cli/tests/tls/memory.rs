@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit::tls::ClientTls;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::common::{Authority, DEADLINE, Server, client};
 use crate::serve_tls;
@@ -21,7 +21,11 @@ const SHARE_KIB: usize = 16;
 /// What one may cost beyond that, uncounted: a record that has not come whole.
 const RECORD_KIB: usize = 20;
 /// What is counted, of one that takes nothing: 128 KiB, a read on top of it, and what TLS holds.
-const UNREAD_KIB: usize = 128 + 64 + 64;
+const UNREAD_KIB: usize = UNSENT_KIB + 64 + 64;
+/// The default of `Limits::unsent_bytes`.
+const UNSENT_KIB: usize = 128;
+/// Takes next to nothing of what a peer does not read.
+const BUFFER_BYTES: u32 = 4096;
 
 fn rss_kib(server: &Server) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.program.id())).unwrap();
@@ -29,36 +33,39 @@ fn rss_kib(server: &Server) -> usize {
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// Waits until it does not grow any more.
-async fn settled(server: &Server) -> usize {
-    let mut before = 0;
-    loop {
+/// Waits until it has grown so far, which a busy server does late, and then until it does not grow any more.
+async fn settled(server: &Server, least: usize) -> usize {
+    let end = Instant::now() + DEADLINE;
+    let (mut before, mut same) = (0, 0);
+    while same < 3 {
         let now = rss_kib(server);
-        if now == before {
-            return now;
-        }
+        same = if now == before && now >= least { same + 1 } else { 0 };
         before = now;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(Instant::now() < end, "{now} KiB after {DEADLINE:?}, at least {least} is right");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    before
 }
 
 /// KiB for each of so many peers, which are made so.
 async fn cost<T>(trust: &Authority, count: usize, state: &str, make: impl AsyncFn(&Server) -> T) {
-    let limit = match state {
-        "unread answers" => UNREAD_KIB + SHARE_KIB + RECORD_KIB,
-        "half a record" | "half a greeting" => SHARE_KIB + RECORD_KIB,
-        _ => SHARE_KIB,
+    // What all cost at least, since less than that has not been measured; and what one costs at most.
+    let (least, limit) = match state {
+        "unread answers" => (UNSENT_KIB * count, UNREAD_KIB + SHARE_KIB + RECORD_KIB),
+        "half a record" | "half a greeting" => (RECORD_KIB * count / 2, SHARE_KIB + RECORD_KIB),
+        "idle" => (SHARE_KIB * count / 4, SHARE_KIB),
+        _ => (count / 4, SHARE_KIB),
     };
     let arguments = ["echo", "127.0.0.1:0,rcvbuf=4096,sndbuf=4096", "--handshake-timeout=1h"];
     let server = serve_tls(&trust.here(), &arguments);
     // What it needs once, it has after the first.
     drop(shaken(trust, &server).await);
-    let before = settled(&server).await;
+    let before = settled(&server, 0).await;
     let mut all = Vec::new();
     for _ in 0..count {
         all.push(make(&server).await);
     }
-    let each = (settled(&server).await - before) / count;
+    let each = (settled(&server, before + least).await - before) / count;
     println!("{count} x {state}: {each} KiB each");
     assert!(each <= limit, "{state}: {each} KiB each");
 }
@@ -69,7 +76,9 @@ impl<T: AsyncRead + AsyncWrite> Both for T {}
 
 /// A conversation that has begun; the flag has it keep the last byte of each record to itself.
 async fn shaken(trust: &Authority, server: &Server) -> (Stream, Arc<AtomicBool>) {
-    let socket = TcpStream::connect(server.tcp()).await.unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(BUFFER_BYTES).unwrap();
+    let socket = socket.connect(server.tcp()).await.unwrap();
     socket.set_nodelay(true).unwrap();
     let tls = ClientTls::ca(&trust.ca).unwrap();
     let is_short = Arc::new(AtomicBool::new(false));
@@ -144,7 +153,9 @@ fn no_peer_costs_more_memory_than_is_said_in_whatever_state_it_stays() {
         let unread = async |server: &Server| {
             let (mut stream, _) = shaken(&trust, server).await;
             let piece = vec![b'x'; 16_000];
-            // Until nothing is taken any more.
+            // So much is taken, however late: with less the server goes on reading.
+            stream.write_all(&vec![b'x'; UNSENT_KIB << 10]).await.unwrap();
+            // Then until nothing is taken any more.
             let soon = Duration::from_millis(20);
             while tokio::time::timeout(soon, stream.write_all(&piece)).await.is_ok() {}
             stream
