@@ -406,7 +406,7 @@ pub(crate) struct House {
 pub(crate) struct Gate {
     #[command(flatten)]
     pub(crate) access: AccessRules,
-    /// At --max-conns newcomers wait, are refused, or the one idle for longest makes room
+    /// At --max-conns and under load newcomers wait, are refused, or one makes room (adit help service)
     #[arg(long, value_name = "WHAT", default_value = "wait")]
     pub(crate) when_full: WhenFull,
     /// Connections at once of one IPv4 address or IPv6 /64; not counted on this machine

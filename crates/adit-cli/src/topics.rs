@@ -178,9 +178,23 @@ A server among services:
   SIGUSR1  prints counts
 
   --byte-rate 1MB/s   bytes of each source, each way: connections are slowed, datagrams dropped
-  --allow --deny --per-source --conn-rate --max-conns --when-full   who may come, and how many
+  --allow --deny --per-source --conn-rate --max-conns   who may come, and how many
+  --when-full   what newcomers meet at --max-conns, at a thread that is late, and near the end of
+                descriptors:
+    wait        they wait in the kernel's queue
+    refuse      they are closed at once (code=full)
+    shed        so they are, but at --max-conns somebody makes room (code=shed): who owes a PROXY header
+                or a handshake, the first who came before the others; else who is idle for longest
 
   The first lines say who can reach the server and what it lays open; -v adds its caps.
+
+  Where something is short a line says what is done about it, and its last word what it is:
+  memory         what all hold together: who holds much is not read, then newcomers wait, then some
+                 are cut (code=shed), first whose peer does nothing
+  lag            a thread is more than 100 ms late for its work: fewer newcomers, a few always
+  descriptors    nine tenths are in use: what is left is for those who are there
+  accept-queue   newcomers came faster than they are taken, and the kernel has dropped some: they
+                 try again by themselves
 ";
 
 const EXIT_CODES: &str = "\

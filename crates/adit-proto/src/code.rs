@@ -57,7 +57,8 @@ codes! {
     Lost = "lost",
     /// The server has as many conversations as it may.
     Full = "full",
-    /// It made room for a newcomer: it was the one that had been idle for longest.
+    /// It made room: for a newcomer, since it had been idle for longest or owed a handshake still, or because
+    /// memory was short and it held much.
     Shed = "shed",
     /// The access list, or the handler's factory, did not want this peer.
     NotAllowed = "not-allowed",

@@ -79,9 +79,9 @@ fn wanting(name: &str, value: u64, action: Action, count: u64) -> String {
     };
     let done = match (action, count) {
         (Action::Wait, _) => "newcomers wait".to_owned(),
-        (Action::Close, 1) => "cut the conversation that held most".to_owned(),
-        (Action::Close, count) => format!("cut {count} that held most"),
-        _ => "those that hold most are not read for now".to_owned(),
+        (Action::Close, 1) => "cut a conversation that held much".to_owned(),
+        (Action::Close, count) => format!("cut {count} that held much"),
+        _ => "those that hold much are not read for now".to_owned(),
     };
     format!("adit: {short}: {done} ({name})")
 }
