@@ -88,12 +88,34 @@ pub fn has_terminal() -> bool {
     !matches!(open("/dev/tty", flags, Mode::empty()), Err(rustix::io::Errno::NXIO))
 }
 
-/// For how long this thread was ready to run while others had the processor, since it began (proc(5),
-/// `schedstat`); nothing where the kernel does not count it. Some microseconds of work.
-pub fn processor_waited() -> Duration {
-    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let waited_ns = told.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok());
-    Duration::from_nanos(waited_ns.unwrap_or(0))
+/// What a thread has had of its processor, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Turns {
+    /// For how long it has run.
+    pub ran: Duration,
+    /// For how long it was ready to run while others had the processor.
+    pub waited: Duration,
+}
+
+impl Turns {
+    /// What has come since an earlier look.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            ran: self.ran.saturating_sub(before.ran),
+            waited: self.waited.saturating_sub(before.waited),
+        }
+    }
+}
+
+/// What this thread has had of its processor (proc(5), `schedstat`). Some microseconds of work, and a
+/// descriptor for as long. None where that cannot be read, or the kernel does not count it.
+pub fn turns() -> Option<Turns> {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let mut numbers = told.split_ascii_whitespace().map_while(|number| number.parse().ok());
+    let mut next = || numbers.next().map(Duration::from_nanos);
+    Some(Turns { ran: next()?, waited: next()? }).filter(|turns| *turns != Turns::default())
 }
 
 /// From now on nobody reads this process's memory but root: no dump is written of it, and no other process of
@@ -133,7 +155,7 @@ fn send(pid: u32, signal: Signal) -> io::Result<()> {
 #[cfg(test)]
 #[cfg(not(miri))]
 mod tests {
-    use super::{catch, caught, getpid, ignored, is_ignored, kill_process, processor_waited};
+    use super::{catch, caught, getpid, ignored, is_ignored, kill_process, turns};
     use rustix::process::Signal;
     use std::time::{Duration, Instant};
 
@@ -157,17 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_knows_for_how_long_others_had_its_processor() {
+    fn a_thread_knows_for_how_long_it_ran_and_for_how_long_others_had_its_processor() {
         let processors = std::thread::available_parallelism().unwrap().get();
         let busy = || {
-            let end = Instant::now() + Duration::from_millis(100);
+            let (before, end) =
+                (turns().unwrap_or_default(), Instant::now() + Duration::from_millis(100));
             while Instant::now() < end {}
-            processor_waited()
+            turns().unwrap().since(before)
         };
         let threads: Vec<_> = (0..2 * processors).map(|_| std::thread::spawn(busy)).collect();
-        let waited: Duration = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+        let had: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let (ran, waited): (Vec<_>, Vec<_>) = had.iter().map(|had| (had.ran, had.waited)).unzip();
         // Half of the time of each, if it was their processor alone.
-        assert!(waited > Duration::from_millis(10), "{waited:?}");
+        let (ran, waited): (Duration, Duration) = (ran.iter().sum(), waited.iter().sum());
+        assert!(ran.min(waited) > Duration::from_millis(10), "{ran:?} {waited:?}");
     }
 
     #[test]

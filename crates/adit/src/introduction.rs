@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout};
 /// has to be one.
 pub(crate) fn greet(worker: &Rc<Worker>, welcome: &Rc<dyn Welcome>, arrival: Arrival) {
     let arrived = Instant::now();
-    worker.lag.arrive();
+    worker.lag.note_newcomer();
     if !worker.shared.admission.wants_header() {
         if let Some((socket, guest)) = receive(worker, arrival, arrived) {
             welcome.welcome(worker, Io::Plain(socket), guest);

@@ -5,17 +5,18 @@
 //! than the one before, the fewer the later it is, and never less than a few: a server whose work takes long
 //! is not closed by it. Below the limit it is one more, and well below it soon as many as come. So nobody
 //! has to guess how many conversations a machine can bear. What a thread is late because others have its
-//! processor does not count: no newcomer less would change that. A thread without conversations has no beat.
+//! processor counts only by its own part in the work: no newcomer less would change the rest. A thread
+//! without conversations has no beat.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use adit_net::process::processor_waited;
+use adit_net::process::{Turns, turns};
 
 use crate::event::{Action, What};
 use crate::observe::now;
@@ -28,11 +29,16 @@ const REMEMBERED: usize = 128;
 /// Newcomers that a beat takes however late it is.
 const LEAST: usize = 4;
 
+/// More than come in one beat: as good as no bound.
+const PLENTY: usize = 1 << 16;
+
 /// What one thread keeps of its beats.
 pub(crate) struct Lag {
     /// None without a bound; then there are no beats either.
     limit: Option<Duration>,
     law: Cell<Law>,
+    /// What the thread had had of its processor when the beat began, if the kernel tells.
+    begun: Cell<Option<Turns>>,
     recent: RefCell<Recent>,
     /// There is no beat, because nobody is here.
     rests: Cell<bool>,
@@ -47,6 +53,8 @@ pub(crate) struct Pulse {
     /// How late the latest was, and the 99th percentile of those remembered.
     latest: AtomicU64,
     percentile: AtomicU64,
+    /// It takes as many newcomers as come.
+    is_free: AtomicBool,
 }
 
 /// How many newcomers are taken: pure, of what the beats have measured.
@@ -56,14 +64,31 @@ struct Law {
     most: usize,
     /// Those of this beat.
     came: usize,
+    /// How late the beat before was.
+    was: Duration,
 }
 
 impl Law {
-    const FREE: Self = Self { most: usize::MAX, came: 0 };
+    const FREE: Self = Self { most: usize::MAX, came: 0, was: Duration::ZERO };
+
+    /// Are as many taken as come?
+    fn is_free(self) -> bool {
+        self.most == usize::MAX
+    }
+
+    /// The look at the clock is overdue by more than the limit, so no more are taken before it. What was allowed
+    /// on a calm day is as good as no bound: without this a flood was let in whole, for a second and more.
+    fn overdue(self) -> Self {
+        Self { most: self.most.min(self.came), ..self }
+    }
 
     /// After a beat that was so late.
     fn after(self, lag: Duration, limit: Duration) -> Self {
-        let most = if lag > limit {
+        let most = if lag > limit && lag <= self.was / 4 * 3 {
+            // It is late by those of the beats before, and less and less. To take fewer once more for them
+            // left it without work when they were done.
+            self.most
+        } else if lag > limit {
             // Those of a beat were work for the beat and for what it was late, or part of that: as many
             // as make it half as late as it may be. What was merely allowed has no part in it.
             let (aim, was) = (microseconds(BEAT + limit / 2), microseconds(BEAT + lag));
@@ -78,17 +103,15 @@ impl Law {
         } else {
             self.most.saturating_mul(2)
         };
-        Self { most, came: 0 }
+        let most = if most < PLENTY { most } else { usize::MAX };
+        Self { most, came: 0, was: lag }
     }
 
     /// May another one be taken so long after the beat? They are spread over it: all of them at once would
-    /// be late before the next look. Where there was no bound there is one once that look is overdue.
-    fn takes_another(self, since: Duration, limit: Duration) -> bool {
-        if self.came < LEAST {
+    /// be late before the next look.
+    fn takes_another(self, since: Duration) -> bool {
+        if self.came < LEAST || self.is_free() {
             return true;
-        }
-        if self.most == usize::MAX {
-            return since <= BEAT + limit;
         }
         let passed = since.min(BEAT).as_millis();
         (self.came as u128) < self.most as u128 * passed / BEAT.as_millis()
@@ -125,6 +148,7 @@ impl Lag {
         Self {
             limit,
             law: Cell::new(Law::FREE),
+            begun: Cell::new(None),
             recent: RefCell::new(Recent { late: [0; REMEMBERED], next: 0 }),
             rests: Cell::new(true),
             woken: Notify::new(),
@@ -132,12 +156,18 @@ impl Lag {
     }
 
     /// Notes that somebody has come to this thread.
-    pub(crate) fn arrive(&self) {
+    pub(crate) fn note_newcomer(&self) {
         let law = self.law.get();
         self.law.set(Law { came: law.came.saturating_add(1), ..law });
         if self.rests.replace(false) {
             self.woken.notify_one();
         }
+    }
+
+    /// How late the thread is by its own doing, of how late it is; all of it where the kernel does not tell.
+    fn own(&self, late: Duration) -> Duration {
+        let had = self.begun.get().zip(turns()).map(|(begun, now)| now.since(begun));
+        had.map_or(late, |had| own(late, had))
     }
 
     /// The limit in milliseconds, for events.
@@ -149,7 +179,13 @@ impl Lag {
 impl Pulse {
     pub(crate) fn new() -> Self {
         let none = || AtomicU64::new(0);
-        Self { due: AtomicU64::new(u64::MAX), latest: none(), percentile: none() }
+        let is_free = AtomicBool::new(true);
+        Self { due: AtomicU64::new(u64::MAX), latest: none(), percentile: none(), is_free }
+    }
+
+    /// Does that thread take as many newcomers as come?
+    pub(crate) fn takes_all(&self, limit: Option<Duration>) -> bool {
+        self.is_free.load(Relaxed) && !self.is_late(limit)
     }
 
     /// Is that thread too late to be given a newcomer?
@@ -176,16 +212,21 @@ impl Shared {
     }
 }
 
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 impl Worker {
     /// May this thread take another newcomer in this beat?
     pub(crate) fn takes_another(&self) -> bool {
         let Some(limit) = self.lag.limit else { return true };
         let due = Duration::from_micros(self.shared.pulses[self.index].due.load(Relaxed));
-        self.lag.law.get().takes_another((now() + BEAT).saturating_sub(due), limit)
+        let (law, now) = (self.lag.law.get(), now());
+        let (since, late) = ((now + BEAT).saturating_sub(due), now.saturating_sub(due));
+        if !law.takes_another(since) {
+            return false;
+        }
+        if late <= limit || self.lag.own(late) <= limit {
+            return true;
+        }
+        self.lag.law.set(law.overdue());
+        law.overdue().takes_another(since)
     }
 
     /// Measures how late this thread is, for as long as it lives. To be spawned: what is polled in place
@@ -195,24 +236,23 @@ impl Worker {
         let Some(limit) = lag.limit else { return };
         loop {
             // Not before there is no bound: it would be in the way of those who come in an hour.
-            let is_free = lag.law.get().most == usize::MAX;
-            if is_free && self.shared.loads[self.index].load(Relaxed) == 0 {
+            if lag.law.get().is_free() && self.shared.loads[self.index].load(Relaxed) == 0 {
                 pulse.due.store(u64::MAX, Relaxed);
                 pulse.latest.store(0, Relaxed);
                 lag.rests.set(true);
                 lag.woken.notified().await;
             }
+            lag.begun.set(turns());
             let due = now() + BEAT;
             pulse.due.store(microseconds(due), Relaxed);
-            let before = processor_waited();
             sleep(BEAT).await;
             let late = now().saturating_sub(due);
-            // What others had the processor for would be as much with fewer newcomers.
-            let others = processor_waited().saturating_sub(before);
             lag.recent.borrow_mut().push(late);
             pulse.latest.store(microseconds(late), Relaxed);
             pulse.percentile.store(lag.recent.borrow().percentile(), Relaxed);
-            lag.law.set(lag.law.get().after(late.saturating_sub(others), limit));
+            let law = lag.law.get().after(lag.own(late), limit);
+            lag.law.set(law);
+            pulse.is_free.store(law.is_free(), Relaxed);
         }
     }
 
@@ -230,10 +270,29 @@ impl Worker {
     }
 }
 
+/// How late a thread is by its own doing, of how late it is: its part of the time in which it wanted to work, and
+/// at least whatever others did not have the processor for, as when a handler sleeps.
+///
+/// Two other measures were tried. To take off all that others had lets the queue of its own work grow to three
+/// times the limit where they have half of the processor; to count all that it has worked itself lets it rest,
+/// since it is late by others' work whenever it was at work too.
+fn own(late: Duration, had: Turns) -> Duration {
+    let wanted = microseconds(had.ran.saturating_add(had.waited)).max(1);
+    let part =
+        u128::from(microseconds(late)) * u128::from(microseconds(had.ran)) / u128::from(wanted);
+    let part = Duration::from_micros(u64::try_from(part).unwrap_or(u64::MAX));
+    part.max(late.saturating_sub(had.waited))
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{BEAT, Law, Pulse, Recent, microseconds};
+    use super::{BEAT, Law, Pulse, Recent, microseconds, own};
     use crate::observe::now;
+    use adit_net::process::Turns;
     use std::sync::atomic::Ordering::Relaxed;
     use std::time::Duration;
 
@@ -252,45 +311,76 @@ mod tests {
             law.came = law.most;
         }
         assert_eq!(taken, [29, 14, 7, 4, 4, 4]);
-        assert!(!law.takes_another(BEAT, LIMIT));
-        assert!(law.after(LATE, LIMIT).takes_another(Duration::ZERO, LIMIT));
+        assert!(!law.takes_another(BEAT));
+        assert!(law.after(LATE, LIMIT).takes_another(Duration::ZERO));
     }
 
     #[test]
     fn what_was_allowed_and_did_not_come_is_not_counted() {
-        assert_eq!(Law { came: 8, ..Law::FREE }.after(LATE, LIMIT), Law { most: 5, came: 0 });
-        assert_eq!(Law::FREE.after(LATE, LIMIT), Law { most: 4, came: 0 });
+        assert_eq!(Law { came: 8, ..Law::FREE }.after(LATE, LIMIT).most, 5);
+        assert_eq!(Law::FREE.after(LATE, LIMIT).most, 4);
+    }
+
+    #[test]
+    fn a_queue_that_gets_shorter_is_counted_once() {
+        let law = Law { came: 500, ..Law::FREE }.after(6 * LIMIT, LIMIT);
+        assert_eq!(law.most, 107);
+        let late = |law: Law, lag| Law { came: law.most, ..law }.after(lag, LIMIT);
+        assert_eq!(late(law, 4 * LIMIT).most, 107);
+        assert_eq!(late(late(law, 4 * LIMIT), 3 * LIMIT).most, 107);
+        // It stays as long as it is.
+        assert_eq!(late(late(law, 4 * LIMIT), 4 * LIMIT).most, 32);
     }
 
     #[test]
     fn a_beat_that_is_overdue_takes_no_more_before_it_has_come() {
         let law = Law { came: 3, ..Law::FREE };
-        assert!(law.takes_another(BEAT + LATE, LIMIT));
+        assert!(law.takes_another(BEAT + LATE) && law.overdue().takes_another(BEAT + LATE));
         let law = Law { came: 4, ..law };
-        assert!(law.takes_another(BEAT + LIMIT, LIMIT));
-        assert!(!law.takes_another(BEAT + LATE, LIMIT));
+        assert!(law.takes_another(BEAT + LATE) && !law.overdue().takes_another(BEAT + LATE));
+        assert_eq!(law.overdue().after(LATE, LIMIT), law.after(LATE, LIMIT));
+        let much = Law { most: super::PLENTY - 1, came: 500, ..law };
+        assert!(much.takes_another(BEAT + LATE) && !much.overdue().takes_another(BEAT + LATE));
+    }
+
+    #[test]
+    fn a_thread_is_late_by_its_own_work_and_by_what_others_do_not_have_the_processor_for() {
+        let had = |ran_ms, waited_ms| {
+            let mut turns = Turns::default();
+            (turns.ran, turns.waited) =
+                (Duration::from_millis(ran_ms), Duration::from_millis(waited_ms));
+            turns
+        };
+        let own_ms = |late_ms, had| own(Duration::from_millis(late_ms), had).as_millis();
+        assert_eq!(own_ms(300, had(400, 0)), 300, "alone");
+        assert_eq!(own_ms(300, had(0, 0)), 300, "a handler sleeps");
+        assert_eq!(own_ms(300, had(2, 300)), 1, "nothing to do, and somebody else at work");
+        assert_eq!(own_ms(300, had(200, 200)), 150, "each has half of the processor");
+        assert_eq!(own_ms(900, had(50, 950)), 45, "others have nearly all of it");
+        assert_eq!(own_ms(0, had(90, 10)), 0);
     }
 
     #[test]
     fn those_of_a_beat_come_one_after_the_other_and_without_a_bound_as_they_like() {
-        let law = Law { most: 100, came: 50 };
-        assert!(!law.takes_another(BEAT / 2, LIMIT));
-        assert!(law.takes_another(BEAT / 2 + BEAT / 100, LIMIT));
-        assert!(Law { came: 1_000_000, ..Law::FREE }.takes_another(Duration::ZERO, LIMIT));
+        let law = Law { most: 100, came: 50, ..Law::FREE };
+        assert!(!law.takes_another(BEAT / 2));
+        assert!(law.takes_another(BEAT / 2 + BEAT / 100));
+        assert!(Law { came: 1_000_000, ..Law::FREE }.takes_another(Duration::ZERO));
     }
 
     #[test]
     fn near_the_limit_it_is_one_more_and_in_calm_there_is_soon_no_bound() {
-        let law = Law { most: 10, came: 10 };
+        let law = Law { most: 10, came: 10, ..Law::FREE };
         assert_eq!(law.after(NEARLY, LIMIT).most, 11);
         assert_eq!(law.after(LIMIT, LIMIT).most, 11);
         assert_eq!(law.after(LIMIT / 3, LIMIT).most, 13);
         assert_eq!(law.after(CALM, LIMIT).most, 20);
         let calm = (0..64).fold(law, |law, _| law.after(CALM, LIMIT));
-        assert_eq!(calm, Law::FREE);
+        assert!(calm.is_free());
         // 1,000 in a beat again after a second.
         assert!(
-            (0..10).fold(Law { most: 4, came: 4 }, |law, _| law.after(CALM, LIMIT)).most > 1000
+            (0..10).fold(Law { most: 4, came: 4, ..law }, |law, _| law.after(CALM, LIMIT)).most
+                > 1000
         );
     }
 
