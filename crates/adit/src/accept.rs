@@ -171,7 +171,8 @@ impl Door {
             return Err(Refusal::Descriptors(shared.reserve.mark()));
         }
         let busy = Refusal::Busy(self.worker.lag.limit_ms());
-        self.worker.takes_another().then_some(()).ok_or(busy)
+        let is_borne = self.worker.takes_another() || self.idler().is_some();
+        is_borne.then_some(()).ok_or(busy)
     }
 
     pub(crate) fn turn_away(&self, accepted: Accepted, remote: &Endpoint, refusal: Refusal) {
@@ -232,32 +233,34 @@ impl Door {
         Arc::clone(permits).acquire_owned().await.ok()
     }
 
-    /// Gives the connection to this thread, or to the least busy one if this is clearly busier.
+    /// Gives the connection to this thread, or to the least busy one if this is clearly busier or late.
     fn place(&self, arrival: Arrival) {
-        let shared = &self.worker.shared;
-        let own = shared.loads[self.worker.index].load(Relaxed);
-        let limit = self.worker.context.limits.lag.at();
-        let on_time = |(thread, _): &(usize, _)| !shared.pulses[*thread].is_late(limit);
-        let others = shared.loads.iter().enumerate().filter(on_time);
-        let least = others.min_by_key(|(_, load)| load.load(Relaxed));
-        if let Some((other, load)) = least
-            && own > load.load(Relaxed) + 4 + load.load(Relaxed) / 8
-        {
-            load.fetch_add(1, Relaxed);
-            let mail = Mail::Connection(Box::new(arrival));
-            let Err(TrySendError::Full(mail) | TrySendError::Closed(mail)) =
-                shared.mailboxes[other].try_send(mail)
-            else {
-                return;
-            };
-            // That thread is overwhelmed: the connection stays here.
-            load.fetch_sub(1, Relaxed);
-            if let Mail::Connection(arrival) = mail {
-                self.keep(*arrival);
-            }
-        } else {
-            self.keep(arrival);
+        let Some(other) = self.idler() else { return self.keep(arrival) };
+        let (shared, mail) = (&self.worker.shared, Mail::Connection(Box::new(arrival)));
+        let load = &shared.loads[other];
+        load.fetch_add(1, Relaxed);
+        let Err(TrySendError::Full(mail) | TrySendError::Closed(mail)) =
+            shared.mailboxes[other].try_send(mail)
+        else {
+            return;
+        };
+        // That thread is overwhelmed: the connection stays here.
+        load.fetch_sub(1, Relaxed);
+        if let Mail::Connection(arrival) = mail {
+            self.keep(*arrival);
         }
+    }
+
+    /// The thread that shall have the next newcomer, if not this one.
+    fn idler(&self) -> Option<usize> {
+        let shared = &self.worker.shared;
+        let limit = self.worker.context.limits.lag.at();
+        let threads = shared.pulses.iter().zip(&shared.loads).map(|(pulse, load)| Candidate {
+            load: load.load(Relaxed),
+            is_on_time: !pulse.is_late(limit),
+            takes_all: pulse.takes_all(limit),
+        });
+        idler(threads, self.worker.index, self.worker.takes_another())
     }
 
     fn keep(&self, arrival: Arrival) {
@@ -307,5 +310,56 @@ impl Door {
         let text = error.to_string();
         let what = || What::Error { code, text: &text, place: "accept", fatal };
         self.worker.context.observers.emit(what);
+    }
+}
+
+/// A thread that may be given a newcomer.
+struct Candidate {
+    load: usize,
+    is_on_time: bool,
+    takes_all: bool,
+}
+
+/// Which of the threads shall have a newcomer in place of this one: the least busy of those that are on time,
+/// if this is clearly busier; where this one takes no more, the least busy of those that take as many as come.
+fn idler(
+    threads: impl Iterator<Item = Candidate>,
+    this: usize,
+    takes_another: bool,
+) -> Option<usize> {
+    let mut own = usize::MAX;
+    let look = |(number, thread): &(usize, Candidate)| {
+        if *number == this {
+            own = thread.load;
+        }
+        *number != this && if takes_another { thread.is_on_time } else { thread.takes_all }
+    };
+    let others = threads.enumerate().filter(look);
+    let (other, Candidate { load, .. }) = others.min_by_key(|(_, thread)| thread.load)?;
+    (!takes_another || own > load + 4 + load / 8).then_some(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Candidate, idler};
+
+    fn of(threads: [(usize, bool, bool); 3], takes_another: bool) -> Option<usize> {
+        let candidate = |(load, is_on_time, takes_all)| Candidate { load, is_on_time, takes_all };
+        idler(threads.into_iter().map(candidate), 0, takes_another)
+    }
+
+    #[test]
+    fn a_newcomer_goes_to_the_least_busy_thread_on_time_if_this_one_is_clearly_busier() {
+        assert_eq!(of([(5, true, true), (0, true, true), (9, true, true)], true), Some(1));
+        assert_eq!(of([(4, true, true), (0, true, true), (9, true, true)], true), None);
+        assert_eq!(of([(99, true, true), (0, false, true), (9, true, false)], true), Some(2));
+        assert_eq!(of([(99, true, true), (0, false, true), (9, false, true)], true), None);
+    }
+
+    #[test]
+    fn what_a_late_thread_does_not_take_goes_to_one_that_takes_as_many_as_come() {
+        assert_eq!(of([(1, false, false), (7, true, true), (6, true, true)], false), Some(2));
+        assert_eq!(of([(1, false, false), (7, true, true), (6, true, false)], false), Some(1));
+        assert_eq!(of([(9, false, false), (0, true, false), (0, false, false)], false), None);
     }
 }
