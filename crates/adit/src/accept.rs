@@ -167,7 +167,8 @@ impl Door {
         if self.waits() {
             return Ok(());
         }
-        if is_touched {
+        // Where nobody is here it is others who have them, and they may keep them.
+        if is_touched && !shared.is_empty() {
             return Err(Refusal::Descriptors(shared.reserve.mark()));
         }
         let busy = Refusal::Busy(self.worker.lag.limit_ms());

@@ -71,10 +71,11 @@ impl Reserve {
 
 impl Worker {
     /// Waits while only the reserve is left: newcomers stay in the kernel's queue. Not where nobody is
-    /// here: it is others who have the descriptors, and they may keep them.
+    /// here: it is others who have the descriptors, and they may keep them. Not once it drains: the door
+    /// closes behind those who are in the queue, and one conversation could keep it open to the last.
     pub(crate) async fn spare_descriptors(&self) {
         let reserve = &self.shared.reserve;
-        while reserve.is_short() && !self.shared.is_empty() {
+        while reserve.is_short() && !self.shared.is_empty() && !self.is_draining() {
             if reserve.told.is_due() {
                 let (name, value) = ("descriptors", reserve.mark());
                 let what = || What::Limit { name, value, action: Action::Wait, count: 1 };
