@@ -275,7 +275,10 @@ fn row_22_a_source_that_floods_is_turned_away_and_twenty_others_are_refused_noth
     let mut server = server;
     server.signal(Signal::TERM);
     let ran = server.wait();
-    let limits = ran.err.lines().filter(|line| line.contains("\"ev\":\"limit\""));
+    // A machine that is busy makes the server late, which has no source.
+    let is_meant =
+        |line: &&str| line.contains("\"ev\":\"limit\"") && !line.contains("\"name\":\"lag\"");
+    let limits = ran.err.lines().filter(is_meant);
     let limits: Vec<_> = limits.collect();
     let of_flooder = format!("\"peer\":\"{flooder}:");
     assert!(limits.iter().all(|line| line.contains(&of_flooder)), "{limits:?}");

@@ -180,9 +180,14 @@ fn a_rule_for_ipv4_holds_on_a_socket_of_both_families() {
     assert!(is_served(&mut from(2, &server_v4)));
 }
 
+/// Few places; a machine that is busy turns nobody away.
+fn full_limits(seats: usize, when_full: WhenFull) -> Limits {
+    Limits { conversations: Limit::At(seats), when_full, lag: Limit::Off, ..Limits::default() }
+}
+
 fn full(when_full: WhenFull, seats: usize) -> (Running, common::Seen) {
     let (watch, seen) = watch();
-    let limits = Limits { conversations: Limit::At(seats), when_full, ..Limits::default() };
+    let limits = full_limits(seats, when_full);
     let server = Server::new(upper())
         .listen("tcp://127.0.0.1:0", Lines::new())
         .limits(limits)
@@ -231,8 +236,7 @@ fn who_owes_answers_is_not_shed() {
             Ok(msg)
         }
     });
-    let limits =
-        Limits { conversations: Limit::At(1), when_full: WhenFull::Shed, ..Limits::default() };
+    let limits = full_limits(1, WhenFull::Shed);
     // One thread: what it has begun it has noted before it welcomes the next.
     let server = Server::new(slow)
         .listen("tcp://127.0.0.1:0", Lines::new())
@@ -256,8 +260,7 @@ fn a_raw_stream_makes_room_too() {
         tokio::io::copy(&mut source, &mut target).await?;
         Ok(())
     });
-    let limits =
-        Limits { conversations: Limit::At(2), when_full: WhenFull::Shed, ..Limits::default() };
+    let limits = full_limits(2, WhenFull::Shed);
     let server = Server::streams(echo)
         .listen("tcp://127.0.0.1:0")
         .limits(limits)
