@@ -233,7 +233,7 @@ standard output, payload included; forward, explain and wait, which have none, t
   close   code, in, out (bytes), dt (microseconds)       lost  unconfirmed (bytes)
   limit   name, value, action, count; refuse: code       error code, text, where, fatal
   summary conns, in, out, errors, dropped, exit, code    drop   count: lines nobody read in time
-  counts  (SIGUSR1) conns, in, out, errors, dropped; open, refused
+  counts  (SIGUSR1) conns, in, out, errors, dropped; open, refused, lag (microseconds)
   in and out are missing where a program has the socket itself (--fd): nobody counts them.
   --payload N adds the first N bytes, as text or b64. The exit status is set as without --json.
   --steps adds the calls: socket bind listen accept connect close, with fd (and layer and by in files).

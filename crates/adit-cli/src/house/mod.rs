@@ -152,20 +152,29 @@ fn report(servers: &[Running], voice: &Voice) {
     for stats in servers.iter().map(Running::stats) {
         add(&mut total, &stats);
     }
-    let adit::Stats { open, conversations, failed, refused, dropped, .. } = total;
+    let adit::Stats { open, conversations, failed, refused, dropped, lag, .. } = total;
     let (bytes_in, bytes_out) = total.bytes.unzip();
     if voice.is_json() {
         let errors = failed;
         return voice.emit(
             None,
-            What::Counts { open, conversations, errors, refused, dropped, bytes_in, bytes_out },
+            What::Counts {
+                open,
+                conversations,
+                errors,
+                refused,
+                dropped,
+                lag,
+                bytes_in,
+                bytes_out,
+            },
         );
     }
     let overflowed = match total.overflowed {
         0 => String::new(),
         count => format!(" {count} found the accept queue full,"),
     };
-    let late = match total.lag.as_millis() {
+    let late = match lag.as_millis() {
         0 => String::new(),
         late => format!(" work late by {late} ms,"),
     };

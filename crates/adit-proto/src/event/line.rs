@@ -192,8 +192,16 @@ impl What<'_> {
 
 impl What<'_> {
     fn count_fields(&self, line: &mut String) {
-        let Self::Counts { open, conversations, errors, refused, dropped, bytes_in, bytes_out } =
-            self
+        let Self::Counts {
+            open,
+            conversations,
+            errors,
+            refused,
+            dropped,
+            lag,
+            bytes_in,
+            bytes_out,
+        } = self
         else {
             return;
         };
@@ -202,6 +210,7 @@ impl What<'_> {
         field(line, ',', "errors", errors);
         field(line, ',', "refused", refused);
         field(line, ',', "dropped", dropped);
+        micros(line, "lag", *lag);
         known_bytes(line, *bytes_in, *bytes_out);
     }
 

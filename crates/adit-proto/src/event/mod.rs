@@ -258,6 +258,8 @@ pub enum What<'a> {
         refused: u64,
         /// Messages or datagrams dropped on purpose or for want of room.
         dropped: u64,
+        /// How late the I/O thread that is latest is for its work: of a hundred looks at it one is later.
+        lag: Duration,
         /// Bytes received by conversations that have ended; none if those of some are not known.
         bytes_in: Option<u64>,
         /// Bytes written by them; none as above.
