@@ -57,15 +57,12 @@ impl Reserve {
         is_touched
     }
 
-    /// Is so much in use now? Looks only if it has been once.
+    /// Is so much in use now? Looks only if it has been once, and from then on for each newcomer: a number
+    /// that has become free lower down lets in one, and says nothing of the next.
     fn is_short(&self) -> bool {
-        if !self.is_reached.load(Relaxed) {
-            return false;
-        }
         // There is none at all: so it is.
-        let is_short = adit_net::descriptors::next().map_or(true, |number| number >= self.mark);
-        self.is_reached.store(is_short, Relaxed);
-        is_short
+        let looks = || adit_net::descriptors::next().map_or(true, |number| number >= self.mark);
+        self.is_reached.load(Relaxed) && looks()
     }
 }
 
@@ -101,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_looked_at_only_when_it_has_been_touched_and_then_as_it_is() {
+    fn it_is_looked_at_when_it_has_been_touched_and_then_as_it_is_for_each() {
         let reserve = Reserve::of(1 << 20);
         assert!(!reserve.is_touched(943_717) && !reserve.is_short());
-        assert!(reserve.is_touched(943_718));
-        // This process has far fewer, and the next look does not happen.
-        assert!(!reserve.is_short() && !reserve.is_short());
+        // This process has far fewer.
+        assert!(reserve.is_touched(943_718) && !reserve.is_short());
         let none = Reserve::of(0);
-        assert!(!none.is_short() && none.is_touched(0) && none.is_short());
+        assert!(!none.is_short() && none.is_touched(0));
+        assert!(none.is_short() && none.is_short());
     }
 }
