@@ -2,8 +2,8 @@
 //!
 //! Conversations are capped by what each kind takes, but a program has other files, other servers and
 //! children, and whatever meets the end of the descriptors fails in the middle of something. The kernel
-//! gives the lowest number that is free (accept(2)), so the number of a connection says how many are in
-//! use, at no cost.
+//! gives the lowest number that is free (accept(2)), so the number of a connection says at no cost that so
+//! many were in use once; from then on the next number is asked for, with two calls for each newcomer.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;

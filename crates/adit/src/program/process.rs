@@ -251,7 +251,7 @@ impl Process {
 
     /// Waits for its end, and then until nothing is left in its group, or a second has passed without a
     /// word: `heard` says whether anything has come from it since it was last asked, or waits to be
-    /// taken. Who can only be in the way by then has a session of its own, or nothing to say.
+    /// taken. Whoever still holds its output by then has a session of its own, or nothing to say.
     ///
     /// # Cancel safety
     /// Cancel safe.
